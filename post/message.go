@@ -1,0 +1,36 @@
+package post
+
+import "github.com/filecoin-project/go-state-types/abi"
+
+// MessageRequest asks a SenderWorkflow to get one message onto the chain. Its ID says what the message is for, so that
+// asking twice, after a reset or from a new run, sends once.
+type MessageRequest struct {
+	ID      string         `json:"id"`       // wdpost-f01000-2880-7/p0/1: deadline, partition, how often it had to be built
+	ReplyTo string         `json:"reply_to"` // ID of the workflow that is told how it went, by the signal MessageSettled
+	From    string         `json:"from"`     // key address that signs and pays
+	To      string         `json:"to"`       // the miner actor's ID address
+	Method  uint64         `json:"method"`   // 5 is SubmitWindowedPoSt
+	Params  []byte         `json:"params"`   // CBOR
+	Expires abi.ChainEpoch `json:"expires"`  // Close: from here on the message is worthless
+}
+
+// MessageSettled is a SenderWorkflow's answer to a request.
+type MessageSettled struct {
+	ID       string         `json:"id"`
+	Outcome  Outcome        `json:"outcome"`
+	Message  string         `json:"message,omitempty"`   // CID on the chain
+	Landed   abi.ChainEpoch `json:"landed,omitempty"`    // epoch of the including tipset
+	ExitCode int64          `json:"exit_code,omitempty"` // of the receipt
+	Reason   string         `json:"reason,omitempty"`
+}
+
+// Outcome of a MessageRequest.
+type Outcome string
+
+// What can become of a message.
+const (
+	OutcomeLanded  Outcome = "landed"  // in a tipset, with exit code 0
+	OutcomeFailed  Outcome = "failed"  // in a tipset, with another exit code; or its nonce went to another message
+	OutcomeRefused Outcome = "refused" // the node would not estimate, sign or take it: build it anew
+	OutcomeExpired Outcome = "expired" // not landed when it became worthless
+)

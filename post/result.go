@@ -1,0 +1,100 @@
+package post
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/filecoin-project/go-state-types/abi"
+)
+
+// State is where a partition, or a whole deadline, stands.
+type State string
+
+// A partition goes through these in order; it can fall back from Submitting to Proving when the chain's randomness
+// changed, and from Landed to Submitting when a reorg dropped its message.
+const (
+	StateWaiting    State = "Waiting"    // for the sectors' places and the challenge
+	StateProving    State = "Proving"    // a GenerateWindowPoSt activity is scheduled or running
+	StateFailed     State = "Failed"     // out of tries; it is tried again later unless configured otherwise
+	StateSubmitting State = "Submitting" // proven; its message is being built, sent and followed
+	StateLanded     State = "Landed"     // its message is on the chain with exit code 0, not yet deep enough
+	StatePosted     State = "Posted"     // final: on the chain, deep enough
+	StateMissed     State = "Missed"     // final: not on the chain at Close
+	StateNothing    State = "Nothing"    // final: nothing to prove
+)
+
+// Final says that the partition's story is over.
+func (s State) Final() bool { return s == StatePosted || s == StateMissed || s == StateNothing }
+
+// PartitionResult is the story of one partition. It stands in the workflow's memo while the deadline is open, so that lists
+// need no running daemon, and in the workflow's result afterwards.
+type PartitionResult struct {
+	Index   uint64         `json:"index"`
+	State   State          `json:"state"`
+	Sectors int            `json:"sectors"`           // how many its post covers
+	Skipped []Skipped      `json:"skipped,omitempty"` // those left out of it, and why
+	Tries   int            `json:"tries"`             // counted ones
+	Card    string         `json:"card,omitempty"`    // worker/card that made the proof
+	Phases  PhaseTimes     `json:"phases"`
+	Message string         `json:"message,omitempty"` // CID of the message that carried it
+	Landed  abi.ChainEpoch `json:"landed,omitempty"`  // epoch of the tipset that included it
+	Reason  string         `json:"reason,omitempty"`  // what went wrong last
+}
+
+// Result is what a DeadlineWorkflow returns.
+type Result struct {
+	Deadline   Deadline          `json:"deadline"`
+	State      State             `json:"state"`
+	Partitions []PartitionResult `json:"partitions"`
+	Reason     string            `json:"reason,omitempty"`
+}
+
+// DeadlineState sums up the partitions: the one that needs looking at most decides.
+func DeadlineState(partitions []PartitionResult) State {
+	if len(partitions) == 0 {
+		return StateNothing
+	}
+	worst := StateNothing
+	for _, s := range []State{StatePosted, StateLanded, StateSubmitting, StateProving, StateWaiting, StateFailed, StateMissed} {
+		for _, p := range partitions {
+			if p.State == s {
+				worst = s
+			}
+		}
+	}
+	return worst
+}
+
+// Reasons gives each missed partition's reason, for the error that the workflow fails with.
+func (r Result) Reasons() string {
+	var lines []string
+	for _, p := range r.Partitions {
+		if p.State == StateMissed {
+			lines = append(lines, fmt.Sprintf("partition %d: %s", p.Index, p.Reason))
+		}
+	}
+	if r.Reason != "" {
+		lines = append(lines, r.Reason)
+	}
+	return strings.Join(lines, "; ")
+}
+
+// Markdown is the partition table that the Web UI shows as the workflow's current details.
+func (r Result) Markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "**%s**, deadline %d of the period from epoch %d: **%s**\n\n", MinerName(r.Deadline.Miner), r.Deadline.Index, r.Deadline.PeriodStart, r.State)
+	fmt.Fprintf(&b, "Challenge %d, Open %d, Close %d\n\n", r.Deadline.Challenge, r.Deadline.Open, r.Deadline.Close)
+	b.WriteString("| partition | state | sectors | skipped | tries | card | landed | message | reason |\n|--|--|--|--|--|--|--|--|--|\n")
+	for _, p := range r.Partitions {
+		landed := ""
+		if p.Landed != 0 {
+			landed = fmt.Sprint(p.Landed)
+		}
+		fmt.Fprintf(&b, "| %d | %s | %d | %d | %d | %s | %s | %s | %s |\n", p.Index, p.State, p.Sectors, len(p.Skipped), p.Tries, p.Card, landed,
+			p.Message, strings.NewReplacer("|", "/", "\n", " ").Replace(p.Reason))
+	}
+	if r.Reason != "" {
+		fmt.Fprintf(&b, "\n%s\n", r.Reason)
+	}
+	return b.String()
+}
