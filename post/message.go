@@ -1,6 +1,11 @@
 package post
 
-import "github.com/filecoin-project/go-state-types/abi"
+import (
+	"fmt"
+	"time"
+
+	"github.com/filecoin-project/go-state-types/abi"
+)
 
 // MessageRequest asks a SenderWorkflow to get one message onto the chain. Its ID says what the message is for, so that
 // asking twice, after a reset or from a new run, sends once.
@@ -12,17 +17,27 @@ type MessageRequest struct {
 	Method  uint64         `json:"method"`   // 5 is SubmitWindowedPoSt
 	Params  []byte         `json:"params"`   // CBOR
 	Expires abi.ChainEpoch `json:"expires"`  // Close: from here on the message is worthless
+	Lost    int            `json:"lost"`     // how often it landed and a reorg dropped it: the same bytes are pushed again
+
+	EpochDuration time.Duration `json:"epoch_duration"` // wall-clock time of an epoch
 }
+
+// Key tells the answers to a request apart from those to the same message before a reorg dropped it.
+func (r MessageRequest) Key() string { return fmt.Sprintf("%s+%d", r.ID, r.Lost) }
 
 // MessageSettled is a SenderWorkflow's answer to a request.
 type MessageSettled struct {
 	ID       string         `json:"id"`
+	Lost     int            `json:"lost"` // of the request that it answers
 	Outcome  Outcome        `json:"outcome"`
 	Message  string         `json:"message,omitempty"`   // CID on the chain
 	Landed   abi.ChainEpoch `json:"landed,omitempty"`    // epoch of the including tipset
 	ExitCode int64          `json:"exit_code,omitempty"` // of the receipt
 	Reason   string         `json:"reason,omitempty"`
 }
+
+// Key is that of the request it answers.
+func (m MessageSettled) Key() string { return fmt.Sprintf("%s+%d", m.ID, m.Lost) }
 
 // Outcome of a MessageRequest.
 type Outcome string

@@ -82,19 +82,19 @@ func (r Result) Reasons() string {
 // Markdown is the partition table that the Web UI shows as the workflow's current details.
 func (r Result) Markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "**%s**, deadline %d of the period from epoch %d: **%s**\n\n", MinerName(r.Deadline.Miner), r.Deadline.Index, r.Deadline.PeriodStart, r.State)
-	fmt.Fprintf(&b, "Challenge %d, Open %d, Close %d\n\n", r.Deadline.Challenge, r.Deadline.Open, r.Deadline.Close)
+	b.WriteString(fmt.Sprintf("**%s**, deadline %d of the period from epoch %d: **%s**\n\n", MinerName(r.Deadline.Miner), r.Deadline.Index, r.Deadline.PeriodStart, r.State))
+	b.WriteString(fmt.Sprintf("Challenge %d, Open %d, Close %d\n\n", r.Deadline.Challenge, r.Deadline.Open, r.Deadline.Close))
 	b.WriteString("| partition | state | sectors | skipped | tries | card | landed | message | reason |\n|--|--|--|--|--|--|--|--|--|\n")
 	for _, p := range r.Partitions {
 		landed := ""
 		if p.Landed != 0 {
 			landed = fmt.Sprint(p.Landed)
 		}
-		fmt.Fprintf(&b, "| %d | %s | %d | %d | %d | %s | %s | %s | %s |\n", p.Index, p.State, p.Sectors, len(p.Skipped), p.Tries, p.Card, landed,
-			p.Message, strings.NewReplacer("|", "/", "\n", " ").Replace(p.Reason))
+		b.WriteString(fmt.Sprintf("| %d | %s | %d | %d | %d | %s | %s | %s | %s |\n", p.Index, p.State, p.Sectors, len(p.Skipped), p.Tries, p.Card, landed,
+			p.Message, strings.NewReplacer("|", "/", "\n", " ").Replace(p.Reason)))
 	}
 	if r.Reason != "" {
-		fmt.Fprintf(&b, "\n%s\n", r.Reason)
+		b.WriteString(fmt.Sprintf("\n%s\n", r.Reason))
 	}
 	return b.String()
 }

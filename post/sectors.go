@@ -135,6 +135,17 @@ func (s Sectors) Numbers() []abi.SectorNumber {
 	return out
 }
 
+// Among lists the sectors of the set that are in numbers.
+func (s Sectors) Among(numbers []abi.SectorNumber) []abi.SectorNumber {
+	var both []abi.SectorNumber
+	for _, sector := range s {
+		if slices.Contains(numbers, sector.Number) {
+			both = append(both, sector.Number)
+		}
+	}
+	return both
+}
+
 // Without is the set less the sectors named.
 func (s Sectors) Without(bad []abi.SectorNumber) Sectors {
 	gone := make(map[abi.SectorNumber]bool, len(bad))

@@ -1,0 +1,231 @@
+package workflows
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/filecoin-project/go-state-types/abi"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"posthaste/post"
+)
+
+// DeadlineWorkflow sees one deadline through, from its challenge to after its Close:
+// load, look up, challenge, then per partition prove, submit and confirm, and at the end ask the chain once more.
+//
+// It completes with the result when every partition is posted, and fails with the same result as the error's detail when one
+// is not: nothing is lost silently.
+func DeadlineWorkflow(ctx workflow.Context, in DeadlineInput) (post.Result, error) {
+	d := newDeadline(ctx, in)
+	if err := d.listen(ctx); err != nil {
+		return post.Result{}, err
+	}
+	open := d.untilClose(ctx)
+
+	loaded, err := d.load(open)
+	if err != nil {
+		return d.finish(ctx, fmt.Sprintf("the deadline could not be read from the chain before it closed: %v", err))
+	}
+	if len(loaded.Open()) == 0 {
+		return d.finish(ctx, "")
+	}
+	d.challenge(open)
+
+	var running int
+	for i, p := range d.partitions {
+		// One workflow task may carry 4 MB: at 16 partitions of up to 85 KB each, yield.
+		if i > 0 && i%16 == 0 {
+			_ = workflow.Sleep(open, time.Millisecond)
+		}
+		running++
+		workflow.Go(open, func(open workflow.Context) {
+			d.seeThrough(ctx, open, p)
+			running--
+		})
+	}
+	if err := d.await(ctx, func() bool { return running == 0 }); err != nil {
+		return post.Result{}, err
+	}
+	d.checkAfterClose(ctx)
+	return d.finish(ctx, "")
+}
+
+// seeThrough takes one partition from its sectors to its place on the chain. open ends at Close; ctx does not, since a
+// message that landed just before must still be confirmed.
+func (d *deadline) seeThrough(ctx, open workflow.Context, p *partition) {
+	if err := d.locate(open, p); err != nil {
+		d.miss(ctx, p, "its sectors could not be located before the deadline closed", err)
+		return
+	}
+	for {
+		proof, err := d.prove(open, p)
+		if err != nil {
+			d.miss(ctx, p, "not proven before the deadline closed", err)
+			return
+		}
+		switch verdict, err := d.submit(ctx, open, p, proof); {
+		case err != nil:
+			d.miss(ctx, p, "proven, but not on the chain before the deadline closed", err)
+			return
+		case verdict == proveAgain:
+			d.rechallenge(open, p)
+		default:
+			return
+		}
+	}
+}
+
+// load reads the deadline from the chain once its challenge is deep enough. Its partitions do not change from then to Close.
+func (d *deadline) load(ctx workflow.Context) (post.Loaded, error) {
+	if err := d.awaitEpoch(ctx, d.Challenge+d.settings.ChallengeConfidence); err != nil {
+		return post.Loaded{}, err
+	}
+	var loaded post.Loaded
+	err := d.run(policyChainRead.apply(ctx, 0, d.String()), ActivityLoadDeadline, &loaded, LoadInput{Deadline: d.Deadline, Sender: d.settings.Sender})
+	if err != nil {
+		return post.Loaded{}, err
+	}
+	d.sawHead(ctx, loaded.Head)
+	d.proofType, d.sender = loaded.ProofType, loaded.Sender
+	for _, p := range loaded.Partitions {
+		result := post.PartitionResult{Index: p.Index, Sectors: int(p.ToProve), State: post.StateWaiting}
+		switch {
+		case p.Posted:
+			result.State, result.Reason = post.StatePosted, "the chain had this post when the workflow started"
+		case p.ToProve == 0:
+			result.State = post.StateNothing
+		}
+		part := &partition{PartitionResult: result}
+		d.all = append(d.all, part)
+		if result.State == post.StateWaiting {
+			d.partitions = append(d.partitions, part)
+		}
+	}
+	d.changed()
+	return loaded, nil
+}
+
+// locate reads a partition's sectors and where each is stored. Sectors that nobody has are skipped and reported: they never
+// fail the others.
+func (d *deadline) locate(ctx workflow.Context, p *partition) error {
+	in := PartitionInput{Deadline: d.Deadline, Partition: p.Index}
+	if err := d.run(policyChainRead.apply(ctx, 0, p.summary()), ActivityLoadPartition, &in.Sectors, in); err != nil {
+		return err
+	}
+	var located post.Located
+	if err := d.run(policyLookup.apply(ctx, 0, p.summary()), ActivityLookupSectors, &located, in); err != nil {
+		return err
+	}
+	p.wanted, p.Skipped = in.Sectors, located.Missing
+	p.sectors = located.Sectors
+	d.changed()
+	return d.await(ctx, func() bool { return len(d.randomness) > 0 })
+}
+
+// challenge reads the beacon value that the proofs answer, beside the lookups.
+func (d *deadline) challenge(ctx workflow.Context) {
+	workflow.Go(ctx, func(ctx workflow.Context) {
+		var randomness []byte
+		if err := d.run(policyChainRead.apply(ctx, 0, d.String()), ActivityChallengeRandomness, &randomness, d.Deadline); err == nil {
+			d.randomness = randomness
+		}
+	})
+}
+
+// rechallenge reads the challenge once more, after the chain said that it changed. Everybody's next proof answers it.
+func (d *deadline) rechallenge(ctx workflow.Context, p *partition) {
+	p.Reason = "the chain's challenge changed; proving anew"
+	var randomness []byte
+	if err := d.run(policyChainRead.apply(ctx, 0, p.summary()), ActivityChallengeRandomness, &randomness, d.Deadline); err == nil {
+		d.randomness = randomness
+	}
+	d.changed()
+}
+
+// checkAfterClose asks the chain, once the deadline is over, whether it holds any sector faulty that we believe proven.
+// Only then is the result the chain's word and not ours.
+func (d *deadline) checkAfterClose(ctx workflow.Context) {
+	if err := d.awaitEpoch(ctx, d.Close+1); err != nil {
+		return
+	}
+	var checked Checked
+	within := post.Until(d.Close, d.Close+d.settings.Confidence+20, d.settings.EpochDuration) + time.Minute
+	if err := d.run(policyChainRead.apply(ctx, within, "after Close"), ActivityCheckDeadline, &checked, d.Deadline); err != nil {
+		d.reason = fmt.Sprintf("the faulty sectors could not be read after Close: %v", err)
+		return
+	}
+	for _, p := range d.partitions {
+		if p.State != post.StatePosted {
+			continue
+		}
+		if bad := p.sectors.Without(p.skippedNumbers()).Among(checked.Faulty[p.Index]); len(bad) > 0 {
+			p.State = post.StateMissed
+			p.Reason = fmt.Sprintf("posted, but the chain holds sectors %s of it faulty after Close", post.FormatNumbers(bad))
+		}
+	}
+	d.changed()
+}
+
+// finish ends the workflow with its result, as a failure when anything was missed.
+func (d *deadline) finish(ctx workflow.Context, reason string) (post.Result, error) {
+	if reason != "" {
+		d.reason = reason
+	}
+	result := d.result()
+	if reason != "" {
+		result.State = post.StateMissed
+	}
+	d.over = true
+	d.show(ctx, result)
+	if result.State == post.StateMissed {
+		workflow.GetLogger(ctx).Error("deadline missed", "deadline", d.String(), "reason", result.Reasons())
+		return post.Result{}, temporal.NewNonRetryableApplicationError(
+			fmt.Sprintf("deadline %s missed: %s", d.Deadline, result.Reasons()), ErrorDeadlineMissed, nil, result)
+	}
+	return result, nil
+}
+
+// miss ends a partition that is not on the chain, with the last reason there was.
+func (d *deadline) miss(ctx workflow.Context, p *partition, what string, err error) {
+	p.State = post.StateMissed
+	switch {
+	case p.Reason != "":
+		p.Reason = what + "; last: " + p.Reason
+	case !temporal.IsCanceledError(err):
+		p.Reason = fmt.Sprintf("%s: %v", what, plain(err))
+	default:
+		p.Reason = what
+	}
+	d.changed()
+	workflow.GetLogger(ctx).Error("partition missed", "deadline", d.String(), "partition", p.Index, "reason", p.Reason)
+}
+
+// plain is an error without the SDK's frame around it ("activity error (type: …, scheduledEventID: …").
+func plain(err error) error {
+	var activity *temporal.ActivityError
+	if errors.As(err, &activity) && activity.Unwrap() != nil {
+		return activity.Unwrap()
+	}
+	return err
+}
+
+// awaitEpoch returns when the chain's head is at target or later. It sleeps for most of the way and asks the chain for the
+// rest, because a wall clock does not know how fast a chain is.
+func (d *deadline) awaitEpoch(ctx workflow.Context, target abi.ChainEpoch) error {
+	for d.head < target {
+		if away := post.Until(d.epoch(ctx), target-1, d.settings.EpochDuration); away > 0 {
+			if err := workflow.Sleep(ctx, away); err != nil {
+				return err
+			}
+		}
+		var head abi.ChainEpoch
+		in := AwaitInput{Target: target, EpochDuration: d.settings.EpochDuration}
+		if err := d.run(policyAwaitEpoch.apply(ctx, 0, fmt.Sprintf("epoch %d", target)), ActivityAwaitEpoch, &head, in); err != nil {
+			return err
+		}
+		d.sawHead(ctx, head)
+	}
+	return nil
+}
