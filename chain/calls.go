@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/filecoin-project/go-address"
@@ -236,6 +237,9 @@ func (n *Node) WalletSignMessage(ctx context.Context, account address.Address, m
 func miners(err error, miner address.Address) error {
 	if err == nil {
 		return nil
+	}
+	if strings.Contains(err.Error(), "actor not found") {
+		return fmt.Errorf("miner %s: %w: %w", miner, ErrNoActor, err)
 	}
 	return fmt.Errorf("miner %s: %w", miner, err)
 }

@@ -23,6 +23,8 @@ var (
 	ErrUnreachable = errors.New("the node cannot be reached")
 	// ErrNoRPC means that something answers there that is not a node's JSON-RPC.
 	ErrNoRPC = errors.New("no Filecoin JSON-RPC there")
+	// ErrNoActor means that the chain has no such actor, as far as this node knows.
+	ErrNoActor = errors.New("the chain has no such actor")
 )
 
 // Options adjust a Node; the zero value is right for real networks.
