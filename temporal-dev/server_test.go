@@ -14,12 +14,9 @@ import (
 	"testing"
 	"time"
 
-	enumspb "go.temporal.io/api/enums/v1"
-	"go.temporal.io/api/operatorservice/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	sdklog "go.temporal.io/sdk/log"
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 )
@@ -225,48 +222,6 @@ func TestOddFileName(t *testing.T) {
 	if info, err := os.Stat(db); err != nil || info.Size() == 0 {
 		t.Errorf("the database is not at %s: %v", db, err)
 	}
-}
-
-// TestWhatPosthasteNeeds goes through the server features that posthaste is built on.
-func TestWhatPosthasteNeeds(t *testing.T) {
-	p := start(t, dbPath(t), "--headless")
-	c := dial(t, p)
-	ctx := testContext(t)
-
-	t.Run("a search attribute is usable as soon as it is registered", func(t *testing.T) {
-		_, err := c.OperatorService().AddSearchAttributes(ctx, &operatorservice.AddSearchAttributesRequest{
-			Namespace: p.info.Namespace,
-			SearchAttributes: map[string]enumspb.IndexedValueType{
-				"miner": enumspb.INDEXED_VALUE_TYPE_KEYWORD,
-			},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		miner := temporal.NewSearchAttributeKeyKeyword("miner")
-		_, err = c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-			ID: "tagged", TaskQueue: testQueue,
-			TypedSearchAttributes: temporal.NewSearchAttributes(miner.ValueSet("f01000")),
-		}, doubleAfterSignal, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		eventually(t, "the workflow is found by its attribute", func() bool {
-			list, err := c.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{Query: `miner = "f01000"`})
-			return err == nil && len(list.GetExecutions()) == 1
-		})
-	})
-
-	t.Run("workers are listed", func(t *testing.T) {
-		work(t, c)
-		eventually(t, "the worker is listed", func() bool {
-			list, err := c.WorkflowService().ListWorkers(ctx, &workflowservice.ListWorkersRequest{Namespace: p.info.Namespace})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return len(list.GetWorkers()) > 0
-		})
-	})
 }
 
 func eventually(t *testing.T, what string, ok func() bool) {
