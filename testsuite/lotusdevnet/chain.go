@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/filecoin-project/go-state-types/abi"
+	logging "github.com/ipfs/go-log/v2"
+	"github.com/stretchr/testify/require"
+
+	"github.com/filecoin-project/lotus/api"
+	"github.com/filecoin-project/lotus/build"
+	"github.com/filecoin-project/lotus/itests/kit"
+	"github.com/filecoin-project/lotus/node"
+	"github.com/filecoin-project/lotus/node/modules/dtypes"
+	"github.com/filecoin-project/lotus/storage/wdpost"
+
+	"posthaste/testsuite/lotusdevnet/options"
+	"posthaste/testsuite/lotusdevnet/report"
+)
+
+// measuredEpochs are mined before the ready line, to tell how long an epoch really takes here. The first deadline with
+// sectors opens 58 epochs after genesis, with its challenge 20 before: there is no time for many.
+const measuredEpochs = 8
+
+// stopLimit is how long Lotus may take to stop; it has no state worth keeping.
+const stopLimit = 15 * time.Second
+
+// readyLine is what the parent process waits for.
+type readyLine struct {
+	FullnodeAPIInfo string        `json:"fullnode_api_info"`
+	Control         string        `json:"control"`
+	EpochSeconds    float64       `json:"epoch_seconds"` // as mined, not as block timestamps say
+	Miners          []string      `json:"miners"`
+	Stores          []sectorStore `json:"stores"`
+	ParameterCache  string        `json:"parameter_cache"`
+}
+
+type sectorStore struct {
+	Name string `json:"name"`
+	Path string `json:"path"`
+}
+
+// run is the whole life of the chain. What fails in it fails the "test", and so the program.
+func run(ctx context.Context, t *testing.T, opts options.Options, stdout *os.File) {
+	// Registered first, so it runs after the kit's own.
+	t.Cleanup(func() { _ = os.RemoveAll(opts.Scratch()) })
+	ctx, cancel := context.WithCancel(ctx)
+	t.Cleanup(cancel)
+	context.AfterFunc(ctx, func() { time.AfterFunc(stopLimit, func() { abandon(t, opts) }) })
+
+	require.NoError(t, quiet(opts.LogLevel))
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil)) // the default one is Lotus's by now
+
+	client, miner, ens := start(t, opts)
+	apiInfo, err := serveRPC(ctx, t, client, opts.Listen)
+	require.NoError(t, err)
+
+	ens.InterconnectAll().BeginMining(opts.Epoch)
+	epoch, err := measureEpoch(ctx, client)
+	if ctx.Err() != nil {
+		return
+	}
+	require.NoError(t, err)
+
+	f := &follower{node: client, miner: miner.ActorAddr, disputer: client.DefaultKey.Address, ledger: report.NewLedger(), log: log}
+	heads, err := client.ChainNotify(ctx)
+	require.NoError(t, err)
+	require.NoError(t, f.begin(ctx, heads))
+	control, err := serve(t, "127.0.0.1:0", report.Handler(f.ledger, cancel))
+	require.NoError(t, err)
+
+	name := miner.ActorAddr.String()
+	require.NoError(t, json.NewEncoder(stdout).Encode(readyLine{
+		FullnodeAPIInfo: apiInfo,
+		Control:         "http://" + control.Addr().String(),
+		EpochSeconds:    epoch.Round(time.Millisecond).Seconds(),
+		Miners:          []string{name},
+		Stores:          []sectorStore{{Name: "lotusdevnet-" + name, Path: miner.PresealDir}},
+		ParameterCache:  opts.Parameters,
+	}))
+	log.Info("chain is up", "miner", name, "epoch", f.ready, "epoch_time", epoch)
+
+	require.NoError(t, f.follow(ctx, heads))
+}
+
+// quiet sets the level of all of Lotus's loggers, those included that are yet to be made.
+func quiet(level string) error {
+	parsed, err := logging.Parse(level)
+	if err != nil {
+		return fmt.Errorf("log level %q: %w", level, err)
+	}
+	config := logging.GetConfig()
+	config.Level, config.SubsystemLevels = parsed, nil
+	logging.SetupLogging(config)
+	logging.SetAllLoggers(parsed)
+	return nil
+}
+
+// abandon ends the program while Lotus is still stopping: it holds nothing that is worth waiting for.
+func abandon(t *testing.T, opts options.Options) {
+	slog.Warn("Lotus did not stop in time; leaving it", "limit", stopLimit)
+	_ = os.RemoveAll(opts.Scratch())
+	if t.Failed() {
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// start makes a network of one full node and one miner, whose sectors are at the node's genesis already.
+func start(t *testing.T, opts options.Options) (*kit.TestFullNode, *kit.TestMiner, *kit.Ensemble) {
+	// Otherwise the miner would ask for the official parameters, and fetch them.
+	build.DisableBuiltinAssets = true
+	noPoster := kit.ConstructorOpts(node.Override(new(*wdpost.WindowPoStScheduler),
+		func() (*wdpost.WindowPoStScheduler, error) { return nil, nil }))
+	// The beacon of a test network is local; looking up drand's relays would only wait for the resolver.
+	noRelays := kit.ConstructorOpts(node.Override(new(dtypes.DrandBootstrap),
+		func() dtypes.DrandBootstrap { return nil }))
+
+	var (
+		client kit.TestFullNode
+		miner  kit.TestMiner
+	)
+	ens := kit.NewEnsemble(t).
+		FullNode(&client, noRelays).
+		Miner(&miner, &client, kit.WithAllSubsystems(), kit.PresealSectors(opts.Sectors), noPoster).
+		Start()
+	return &client, &miner, ens
+}
+
+// serveRPC serves the node's JSON-RPC as a Lotus daemon does, with tokens and permissions, and returns the
+// FULLNODE_API_INFO of a client that may do everything.
+func serveRPC(ctx context.Context, t *testing.T, client *kit.TestFullNode, listen string) (string, error) {
+	handler, err := node.FullNodeHandler(client.FullNode, client.V2, true)
+	if err != nil {
+		return "", fmt.Errorf("making the JSON-RPC handler: %w", err)
+	}
+	l, err := serve(t, listen, handler)
+	if err != nil {
+		return "", err
+	}
+	token, err := client.AuthNew(ctx, api.AllPermissions)
+	if err != nil {
+		return "", fmt.Errorf("making an API token: %w", err)
+	}
+	addr := l.Addr().(*net.TCPAddr)
+	family := "ip4"
+	if addr.IP.To4() == nil {
+		family = "ip6"
+	}
+	return fmt.Sprintf("%s:/%s/%s/tcp/%d/http", token, family, addr.IP, addr.Port), nil
+}
+
+// serve serves until the end of the test run.
+func serve(t *testing.T, listen string, handler http.Handler) (net.Listener, error) {
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return nil, fmt.Errorf("listening on %s: %w; choose another address or port 0", listen, err)
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 30 * time.Second}
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(func() { _ = server.Close() })
+	return l, nil
+}
+
+// measureEpoch waits until the chain has grown by measuredEpochs and returns the time that one took.
+func measureEpoch(ctx context.Context, client *kit.TestFullNode) (time.Duration, error) {
+	var first abi.ChainEpoch
+	var began time.Time
+	asked := time.Now()
+	for tick := time.NewTicker(5 * time.Millisecond); ; {
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-tick.C:
+		}
+		head, err := client.ChainHead(ctx)
+		if err != nil {
+			return 0, fmt.Errorf("asking for the head: %w", err)
+		}
+		switch height := head.Height(); {
+		case first == 0:
+			first = height
+		case began.IsZero() && height > first: // from the change of an epoch on, not from its middle
+			first, began = height, time.Now()
+		case !began.IsZero() && height >= first+measuredEpochs:
+			return time.Since(began) / time.Duration(height-first), nil
+		case time.Since(asked) > stallLimit:
+			return 0, fmt.Errorf("the chain does not grow: %s after the start of mining its head is %d", stallLimit, height)
+		}
+	}
+}

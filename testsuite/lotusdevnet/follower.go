@@ -1,0 +1,230 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/filecoin-project/go-address"
+	"github.com/filecoin-project/go-state-types/abi"
+	"github.com/filecoin-project/go-state-types/builtin"
+	miner19 "github.com/filecoin-project/go-state-types/builtin/v19/miner"
+
+	"github.com/filecoin-project/lotus/api"
+	"github.com/filecoin-project/lotus/api/v1api"
+	"github.com/filecoin-project/lotus/chain/store"
+	"github.com/filecoin-project/lotus/chain/types"
+
+	"posthaste/testsuite/lotusdevnet/report"
+)
+
+// stallLimit is how long the head may stay the same. Mining has no retry of its own: a chain that stops is lost.
+const stallLimit = time.Minute
+
+// follower reads the canonical chain, tipset by tipset, into the ledger.
+type follower struct {
+	node     v1api.FullNode
+	miner    address.Address
+	disputer address.Address // pays for the disputes; not one of the miner's keys, so that nonces do not meet
+	ledger   *report.Ledger
+	log      *slog.Logger
+	ready    abi.ChainEpoch // only deadlines whose challenge comes later are listed: others could not be asked of anyone
+}
+
+// begin takes the head that a subscription starts with.
+func (f *follower) begin(ctx context.Context, heads <-chan []*api.HeadChange) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case changes := <-heads:
+		if len(changes) != 1 || changes[0].Type != store.HCCurrent {
+			return errors.New("the node's head subscription does not begin with the present head")
+		}
+		f.ready = changes[0].Val.Height()
+		return f.holdings(ctx, changes[0].Val)
+	}
+}
+
+// follow keeps the ledger until ctx ends. It gives up when the chain can no longer be followed without a gap, since a
+// report that is silently wrong is worse than none.
+func (f *follower) follow(ctx context.Context, heads <-chan []*api.HeadChange) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(stallLimit):
+			return fmt.Errorf("no block for %s: the chain has stopped", stallLimit)
+		case changes, open := <-heads:
+			if ctx.Err() != nil {
+				return nil
+			}
+			if !open {
+				return errors.New("the node ended the head subscription")
+			}
+			for _, c := range changes {
+				if err := f.change(ctx, c); err != nil && ctx.Err() == nil {
+					return fmt.Errorf("following the chain at epoch %d: %w", c.Val.Height(), err)
+				}
+			}
+		}
+	}
+}
+
+func (f *follower) change(ctx context.Context, c *api.HeadChange) error {
+	// Messages of a tipset are executed on the way to the next one: what ts tells of is its parent.
+	ts := c.Val
+	parent, err := f.node.ChainGetTipSet(ctx, ts.Parents())
+	if err != nil {
+		return fmt.Errorf("loading the parent tipset: %w", err)
+	}
+	switch c.Type {
+	case store.HCRevert:
+		f.ledger.Reverted(int64(parent.Height()))
+		return nil
+	case store.HCApply:
+		if err := f.messages(ctx, ts, parent.Height()); err != nil {
+			return err
+		}
+		if err := f.deadline(ctx, ts); err != nil {
+			return err
+		}
+		for _, k := range f.ledger.Due(int64(parent.Height())) {
+			if err := f.settle(ctx, ts, k); err != nil {
+				return err
+			}
+		}
+		return f.holdings(ctx, ts)
+	}
+	return nil
+}
+
+// messages records what was executed in the parent tipset, at epoch landed.
+func (f *follower) messages(ctx context.Context, ts *types.TipSet, landed abi.ChainEpoch) error {
+	block := ts.Cids()[0]
+	msgs, err := f.node.ChainGetParentMessages(ctx, block)
+	if err != nil {
+		return fmt.Errorf("loading messages: %w", err)
+	}
+	receipts, err := f.node.ChainGetParentReceipts(ctx, block)
+	if err != nil {
+		return fmt.Errorf("loading receipts: %w", err)
+	}
+	if len(msgs) != len(receipts) {
+		return fmt.Errorf("%d messages but %d receipts", len(msgs), len(receipts))
+	}
+	for i, m := range msgs {
+		if m.Message.To != f.miner {
+			continue
+		}
+		ok := receipts[i].ExitCode.IsSuccess()
+		switch m.Message.Method {
+		case builtin.MethodsMiner.SubmitWindowedPoSt:
+			post, err := decodePost(m, landed, ok)
+			if err != nil {
+				return err
+			}
+			f.ledger.Landed(post)
+		case builtin.MethodsMiner.DisputeWindowedPoSt:
+			f.ledger.Answered(m.Cid.String(), !ok)
+		}
+	}
+	return nil
+}
+
+func decodePost(m api.Message, landed abi.ChainEpoch, ok bool) (report.Post, error) {
+	p := report.Post{
+		Miner:   m.Message.To.String(),
+		Landed:  int64(landed),
+		Sender:  m.Message.From.String(),
+		Nonce:   m.Message.Nonce,
+		Message: m.Cid.String(),
+		OK:      ok,
+		Skipped: map[uint64][]uint64{},
+	}
+	var params miner19.SubmitWindowedPoStParams
+	if err := params.UnmarshalCBOR(bytes.NewReader(m.Message.Params)); err != nil {
+		if !ok {
+			return p, nil // what the actor could not read either
+		}
+		return p, fmt.Errorf("reading the parameters of post %s: %w", m.Cid, err)
+	}
+	p.Deadline, p.CommitEpoch = params.Deadline, int64(params.ChainCommitEpoch)
+	for _, part := range params.Partitions {
+		p.Partitions = append(p.Partitions, part.Index)
+		skipped, err := part.Skipped.All(miner19.AddressedSectorsMax)
+		if err != nil && ok {
+			return p, fmt.Errorf("reading the skipped sectors of post %s: %w", m.Cid, err)
+		}
+		p.Skipped[part.Index] = skipped
+	}
+	return p, nil
+}
+
+// deadline records the deadline that is open at ts, with its partitions as they are then.
+func (f *follower) deadline(ctx context.Context, ts *types.TipSet) error {
+	d, err := f.node.StateMinerProvingDeadline(ctx, f.miner, ts.Key())
+	if err != nil {
+		return fmt.Errorf("asking for the proving deadline: %w", err)
+	}
+	k := report.Key{Miner: f.miner.String(), PeriodStart: int64(d.PeriodStart), Index: d.Index}
+	if !d.IsOpen() || d.Challenge <= f.ready || f.ledger.Knows(k) {
+		return nil
+	}
+	parts, err := f.node.StateMinerPartitions(ctx, f.miner, d.Index, ts.Key())
+	if err != nil {
+		return fmt.Errorf("asking for the partitions of deadline %d: %w", d.Index, err)
+	}
+	w := report.Window{Key: k, Challenge: int64(d.Challenge), Open: int64(d.Open), Close: int64(d.Close), Live: map[uint64]uint64{}}
+	for i, part := range parts {
+		live, err := part.LiveSectors.Count()
+		if err != nil {
+			return fmt.Errorf("counting the sectors of deadline %d partition %d: %w", d.Index, i, err)
+		}
+		if live > 0 {
+			w.Live[uint64(i)] = live
+		}
+	}
+	f.ledger.Opened(w)
+	return nil
+}
+
+// settle records how a deadline ended; the chain has executed its last epoch before ts.
+func (f *follower) settle(ctx context.Context, ts *types.TipSet, k report.Key) error {
+	parts, err := f.node.StateMinerPartitions(ctx, f.miner, k.Index, ts.Key())
+	if err != nil {
+		return fmt.Errorf("asking for the partitions of deadline %d after its end: %w", k.Index, err)
+	}
+	faulty := map[uint64]uint64{}
+	for i, part := range parts {
+		if faulty[uint64(i)], err = part.FaultySectors.Count(); err != nil {
+			return fmt.Errorf("counting the faulty sectors of deadline %d partition %d: %w", k.Index, i, err)
+		}
+	}
+	disputes, err := f.dispute(ctx, ts, k.Index)
+	if err != nil {
+		return fmt.Errorf("disputing the posts of deadline %d: %w", k.Index, err)
+	}
+	f.ledger.Settled(k, faulty, disputes)
+	return nil
+}
+
+// holdings records the miner's power and faults at ts.
+func (f *follower) holdings(ctx context.Context, ts *types.TipSet) error {
+	power, err := f.node.StateMinerPower(ctx, f.miner, ts.Key())
+	if err != nil {
+		return fmt.Errorf("asking for the power: %w", err)
+	}
+	faults, err := f.node.StateMinerFaults(ctx, f.miner, ts.Key())
+	if err != nil {
+		return fmt.Errorf("asking for the faults: %w", err)
+	}
+	n, err := faults.Count()
+	if err != nil {
+		return fmt.Errorf("counting the faults: %w", err)
+	}
+	f.ledger.At(int64(ts.Height()), power.MinerPower.RawBytePower.String(), power.MinerPower.QualityAdjPower.String(), n)
+	return nil
+}

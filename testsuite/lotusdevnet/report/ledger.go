@@ -1,0 +1,268 @@
+package report
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+)
+
+// Key names one miner's deadline in one proving period.
+type Key struct {
+	Miner       string
+	PeriodStart int64
+	Index       uint64
+}
+
+// Window is a deadline as it opens.
+type Window struct {
+	Key
+	Challenge, Open, Close int64
+	Live                   map[uint64]uint64 // partition → live sectors; partitions without any are left out
+}
+
+// Post is a SubmitWindowedPoSt message that was executed.
+type Post struct {
+	Miner       string
+	Deadline    uint64
+	CommitEpoch int64 // ChainCommitEpoch of its parameters: tells the proving period that it meant
+	Landed      int64 // epoch of the tipset that holds it
+	Sender      string
+	Nonce       uint64
+	Message     string // CID
+	OK          bool   // exit code 0
+	Skipped     map[uint64][]uint64
+	Partitions  []uint64
+}
+
+// Dispute is the trial of one proof that the actor keeps for disputes.
+type Dispute struct {
+	Message    string // CID of the dispute; empty if it could not be sent, which is an answer that verifies nothing
+	Partitions []uint64
+	// ForValidity says that a call of the same message, before it was sent, was refused because the post is valid, and
+	// not for another reason (a wrong index would be refused with the same exit code).
+	ForValidity bool
+
+	answered, refused bool
+}
+
+type entry struct {
+	window   Window
+	posts    []Post
+	disputes []Dispute
+	faulty   map[uint64]uint64
+	settled  bool
+}
+
+// Ledger collects what happens on the chain. It is safe for concurrent use.
+type Ledger struct {
+	mu       sync.Mutex
+	epoch    int64
+	entries  []*entry
+	orphans  []Post // of deadlines that are not listed: they count as messages only
+	power    Power
+	faults   uint64
+	answered map[string]bool // dispute messages → refused, for receipts that come before the dispute is recorded
+}
+
+// NewLedger returns an empty account.
+func NewLedger() *Ledger { return &Ledger{answered: map[string]bool{}} }
+
+// Opened records a deadline; a second time, or without live sectors, it does nothing.
+func (l *Ledger) Opened(w Window) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(w.Live) == 0 || l.find(w.Key) != nil {
+		return
+	}
+	l.entries = append(l.entries, &entry{window: w})
+}
+
+// Knows tells whether the deadline is recorded.
+func (l *Ledger) Knows(k Key) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.find(k) != nil
+}
+
+// Landed records an executed post.
+func (l *Ledger) Landed(p Post) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.entries {
+		w := e.window
+		if w.Miner == p.Miner && w.Index == p.Deadline && w.Challenge <= p.CommitEpoch && p.CommitEpoch < w.Close {
+			e.posts = append(e.posts, p)
+			return
+		}
+	}
+	l.orphans = append(l.orphans, p)
+}
+
+// Reverted forgets the posts of tipsets at this height and above. Deadlines that were settled stay so: the chain has one
+// miner, so what is undone is never that deep.
+func (l *Ledger) Reverted(height int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	undone := func(p Post) bool { return p.Landed >= height }
+	l.orphans = slices.DeleteFunc(l.orphans, undone)
+	for _, e := range l.entries {
+		e.posts = slices.DeleteFunc(e.posts, undone)
+	}
+}
+
+// Due lists the deadlines that ended at or before the executed height and are not settled yet, oldest first.
+func (l *Ledger) Due(executed int64) []Key {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var keys []Key
+	for _, e := range l.entries {
+		if !e.settled && e.window.Close <= executed {
+			keys = append(keys, e.window.Key)
+		}
+	}
+	return keys
+}
+
+// Settled records how a deadline ended: its faulty sectors by partition, and the disputes that were sent of its posts.
+func (l *Ledger) Settled(k Key, faulty map[uint64]uint64, disputes []Dispute) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.find(k)
+	if e == nil {
+		return
+	}
+	e.settled, e.faulty, e.disputes = true, faulty, disputes
+	for i := range e.disputes {
+		d := &e.disputes[i]
+		if refused, ok := l.answered[d.Message]; ok || d.Message == "" {
+			d.answered, d.refused = true, refused
+		}
+	}
+}
+
+// Answered records that a dispute message was executed.
+func (l *Ledger) Answered(message string, refused bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.answered[message] = refused
+	for _, e := range l.entries {
+		for i := range e.disputes {
+			if d := &e.disputes[i]; d.Message == message {
+				d.answered, d.refused = true, refused
+			}
+		}
+	}
+}
+
+// At records the head and what the miners have there. The first power that comes is the one at the start.
+func (l *Ledger) At(epoch int64, raw, quality string, faults uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.power.Start == "" {
+		l.power.Start, l.power.QualityStart = raw, quality
+	}
+	l.epoch, l.power.Now, l.power.QualityNow, l.faults = epoch, raw, quality, faults
+}
+
+// Report returns the account as it stands, deadlines by the epoch of their opening.
+func (l *Ledger) Report() Report {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := Report{Epoch: l.epoch, Deadlines: []Deadline{}, Power: l.power, Faults: l.faults}
+	r.Messages.count(l.orphans)
+	for _, e := range l.entries {
+		r.Deadlines = append(r.Deadlines, e.deadline())
+		r.Messages.count(e.posts)
+		r.Messages.SentTwice += e.sentTwice()
+		for _, d := range e.disputes {
+			r.Disputes.Tried++
+			if d.refused {
+				r.Disputes.Refused++
+			}
+		}
+	}
+	slices.SortStableFunc(r.Deadlines, func(a, b Deadline) int {
+		return cmp.Or(cmp.Compare(a.Open, b.Open), cmp.Compare(a.Miner, b.Miner))
+	})
+	return r
+}
+
+func (l *Ledger) find(k Key) *entry {
+	for _, e := range l.entries {
+		if e.window.Key == k {
+			return e
+		}
+	}
+	return nil
+}
+
+func (m *Messages) count(posts []Post) {
+	for _, p := range posts {
+		if p.OK {
+			m.Posts++
+		} else {
+			m.Failed++
+		}
+	}
+}
+
+func (e *entry) deadline() Deadline {
+	w := e.window
+	d := Deadline{Miner: w.Miner, PeriodStart: w.PeriodStart, Index: w.Index, Open: w.Open, Close: w.Close, Closed: e.closed()}
+	for index, live := range w.Live {
+		d.Partitions = append(d.Partitions, e.partition(index, live))
+	}
+	slices.SortFunc(d.Partitions, func(a, b Partition) int { return cmp.Compare(a.Index, b.Index) })
+	return d
+}
+
+func (e *entry) closed() bool {
+	return e.settled && !slices.ContainsFunc(e.disputes, func(d Dispute) bool { return !d.answered })
+}
+
+func (e *entry) partition(index, live uint64) Partition {
+	p := Partition{Index: index, Sectors: live, Skipped: []uint64{}, FaultyAfter: e.faulty[index]}
+	for _, post := range e.posts {
+		if post.OK && slices.Contains(post.Partitions, index) {
+			p.Posted, p.LandedEpoch, p.Message = true, post.Landed, post.Message
+			p.Skipped = append(p.Skipped, post.Skipped[index]...)
+			break // the actor takes a partition once a period
+		}
+	}
+	p.Verified = p.Posted && e.closed() && e.stands(index)
+	return p
+}
+
+// stands tells whether no proof of the partition is open to doubt. An accepted post of which the actor keeps no proof
+// was verified by the actor when it landed.
+func (e *entry) stands(partition uint64) bool {
+	for _, d := range e.disputes {
+		if slices.Contains(d.Partitions, partition) && !(d.refused && d.ForValidity) {
+			return false
+		}
+	}
+	return true
+}
+
+func (e *entry) sentTwice() int {
+	type origin struct {
+		sender string
+		nonce  uint64
+	}
+	origins := map[uint64]map[origin]bool{}
+	for _, p := range e.posts {
+		for _, index := range p.Partitions {
+			if origins[index] == nil {
+				origins[index] = map[origin]bool{}
+			}
+			origins[index][origin{p.Sender, p.Nonce}] = true
+		}
+	}
+	twice := 0
+	for _, o := range origins {
+		if len(o) > 1 {
+			twice++
+		}
+	}
+	return twice
+}

@@ -1,0 +1,204 @@
+package report
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const miner = "f01000"
+
+var period = Key{Miner: miner, PeriodStart: -2222, Index: 39}
+
+// opened returns a ledger with one deadline, from 118 to 178, with partitions 0 and 1 of two sectors each.
+func opened() *Ledger {
+	l := NewLedger()
+	l.Opened(Window{Key: period, Challenge: 98, Open: 118, Close: 178, Live: map[uint64]uint64{0: 2, 1: 2}})
+	return l
+}
+
+func post(nonce uint64, ok bool, partitions ...uint64) Post {
+	return Post{
+		Miner: miner, Deadline: 39, CommitEpoch: 98, Landed: 120 + int64(nonce), Sender: "f0102", Nonce: nonce,
+		Message: "post", OK: ok, Partitions: partitions,
+	}
+}
+
+func TestPartitions(t *testing.T) {
+	valid := Dispute{Message: "dispute", Partitions: []uint64{0}, ForValidity: true}
+	cases := []struct {
+		name     string
+		posts    []Post
+		disputes []Dispute
+		refused  bool // what the chain says to the message "dispute"
+		want     Partition
+	}{
+		{name: "nothing was posted", want: Partition{}},
+		{
+			name: "posted and the dispute refused", posts: []Post{post(1, true, 0)}, disputes: []Dispute{valid}, refused: true,
+			want: Partition{Posted: true, Verified: true, LandedEpoch: 121, Message: "post"},
+		},
+		{
+			name: "posted and the dispute taken", posts: []Post{post(1, true, 0)},
+			disputes: []Dispute{{Message: "dispute", Partitions: []uint64{0}}},
+			want:     Partition{Posted: true, LandedEpoch: 121, Message: "post"},
+		},
+		{
+			name: "the dispute was refused for another reason", posts: []Post{post(1, true, 0)},
+			disputes: []Dispute{{Message: "dispute", Partitions: []uint64{0}}}, refused: true,
+			want: Partition{Posted: true, LandedEpoch: 121, Message: "post"},
+		},
+		{
+			name: "the dispute could not be sent", posts: []Post{post(1, true, 0)},
+			disputes: []Dispute{{Partitions: []uint64{0}, ForValidity: true}},
+			want:     Partition{Posted: true, LandedEpoch: 121, Message: "post"},
+		},
+		{
+			name: "recovering sectors: verified at landing, no proof kept", posts: []Post{post(1, true, 0)},
+			want: Partition{Posted: true, Verified: true, LandedEpoch: 121, Message: "post"},
+		},
+		{
+			name: "refused at landing", posts: []Post{post(1, false, 0)}, want: Partition{},
+		},
+		{
+			name: "a second message after an accepted one changes nothing", posts: []Post{post(1, true, 0), post(2, false, 0)},
+			disputes: []Dispute{valid}, refused: true,
+			want: Partition{Posted: true, Verified: true, LandedEpoch: 121, Message: "post"},
+		},
+		{
+			name: "only the other partition was posted", posts: []Post{post(1, true, 1)}, want: Partition{},
+		},
+		{
+			name: "of another period", posts: []Post{{Miner: miner, Deadline: 39, CommitEpoch: 98 + 2880, OK: true, Partitions: []uint64{0}}},
+			want: Partition{},
+		},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			l := opened()
+			for _, p := range c.posts {
+				l.Landed(p)
+			}
+			l.Settled(period, nil, c.disputes)
+			l.Answered("dispute", c.refused)
+			c.want.Sectors, c.want.Skipped = 2, []uint64{}
+			d := l.Report().Deadlines[0]
+			require.True(t, d.Closed)
+			require.Equal(t, c.want, d.Partitions[0])
+		})
+	}
+}
+
+func TestSkippedAndFaulty(t *testing.T) {
+	l := opened()
+	p := post(1, true, 0, 1)
+	p.Skipped = map[uint64][]uint64{1: {7}}
+	l.Landed(p)
+	l.Settled(period, map[uint64]uint64{1: 1}, nil)
+	parts := l.Report().Deadlines[0].Partitions
+	require.Equal(t, []uint64{}, parts[0].Skipped)
+	require.Equal(t, []uint64{7}, parts[1].Skipped)
+	require.Equal(t, uint64(0), parts[0].FaultyAfter)
+	require.Equal(t, uint64(1), parts[1].FaultyAfter)
+}
+
+func TestSentTwice(t *testing.T) {
+	other := post(1, true, 0)
+	other.Sender = "f0200"
+	cases := []struct {
+		name  string
+		posts []Post
+		want  int
+	}{
+		{"one message", []Post{post(1, true, 0, 1)}, 0},
+		{"one message for each partition", []Post{post(1, true, 0), post(2, true, 1)}, 0},
+		{"a second nonce, refused", []Post{post(1, true, 0), post(2, false, 0)}, 1},
+		{"a second nonce for both partitions", []Post{post(1, true, 0, 1), post(2, false, 0, 1)}, 2},
+		{"a second sender with the same nonce", []Post{post(1, true, 0), other}, 1},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			l := opened()
+			for _, p := range c.posts {
+				l.Landed(p)
+			}
+			require.Equal(t, c.want, l.Report().Messages.SentTwice)
+		})
+	}
+}
+
+func TestMessages(t *testing.T) {
+	l := opened()
+	l.Landed(post(1, true, 0))
+	l.Landed(post(2, false, 0))
+	stray := post(3, false, 0)
+	stray.Deadline = 12
+	l.Landed(stray)
+	require.Equal(t, Messages{Posts: 1, Failed: 2, SentTwice: 1}, l.Report().Messages)
+}
+
+func TestRevertedPostsAreForgottenAndMayLandAgain(t *testing.T) {
+	l := opened()
+	l.Landed(post(1, true, 0)) // at 121
+	l.Reverted(122)
+	require.True(t, l.Report().Deadlines[0].Partitions[0].Posted)
+	l.Reverted(121)
+	require.False(t, l.Report().Deadlines[0].Partitions[0].Posted)
+	require.Zero(t, l.Report().Messages.Posts)
+	l.Landed(post(1, true, 0))
+	require.Equal(t, Messages{Posts: 1}, l.Report().Messages)
+}
+
+func TestADeadlineIsDueOnceItsEndWasExecuted(t *testing.T) {
+	l := opened()
+	require.Empty(t, l.Due(177))
+	require.Equal(t, []Key{period}, l.Due(178))
+	l.Settled(period, nil, nil)
+	require.Empty(t, l.Due(178))
+}
+
+func TestADeadlineIsClosedOnceItsDisputesAreAnswered(t *testing.T) {
+	l := opened()
+	l.Landed(post(1, true, 0))
+	l.Settled(period, nil, []Dispute{{Message: "dispute", Partitions: []uint64{0}, ForValidity: true}})
+	d := l.Report().Deadlines[0]
+	require.False(t, d.Closed)
+	require.False(t, d.Partitions[0].Verified)
+	require.Equal(t, Disputes{Tried: 1}, l.Report().Disputes)
+
+	l.Answered("dispute", true)
+	d = l.Report().Deadlines[0]
+	require.True(t, d.Closed)
+	require.True(t, d.Partitions[0].Verified)
+	require.Equal(t, Disputes{Tried: 1, Refused: 1}, l.Report().Disputes)
+}
+
+func TestAnAnswerMayComeBeforeTheDisputeIsRecorded(t *testing.T) {
+	l := opened()
+	l.Answered("dispute", true)
+	l.Settled(period, nil, []Dispute{{Message: "dispute", ForValidity: true}})
+	require.True(t, l.Report().Deadlines[0].Closed)
+}
+
+func TestDeadlinesAreListedOldestFirstAndOnlyWithSectors(t *testing.T) {
+	l := NewLedger()
+	l.Opened(Window{Key: Key{miner, 0, 1}, Open: 60, Close: 120, Live: map[uint64]uint64{0: 2}})
+	l.Opened(Window{Key: Key{miner, 0, 2}, Open: 120, Close: 180})
+	l.Opened(Window{Key: Key{miner, 0, 0}, Open: 0, Close: 60, Live: map[uint64]uint64{0: 2}})
+	l.Opened(Window{Key: Key{miner, 0, 0}, Open: 0, Close: 60, Live: map[uint64]uint64{0: 2}})
+	var indices []uint64
+	for _, d := range l.Report().Deadlines {
+		indices = append(indices, d.Index)
+	}
+	require.Equal(t, []uint64{0, 1}, indices)
+}
+
+func TestPowerKeepsItsStart(t *testing.T) {
+	l := NewLedger()
+	l.At(11, "196608", "1966080", 0)
+	l.At(229, "192512", "1925120", 2)
+	r := l.Report()
+	require.Equal(t, int64(229), r.Epoch)
+	require.Equal(t, uint64(2), r.Faults)
+	require.Equal(t, Power{Start: "196608", Now: "192512", QualityStart: "1966080", QualityNow: "1925120"}, r.Power)
+}
