@@ -14,8 +14,8 @@ var (
 	ErrParameters   = errors.New("proof parameters")                    // missing or damaged Groth16 parameters on this machine
 	ErrAllBad       = errors.New("no sector of the task can be proven") // an *AllBadError has the reasons
 	ErrProofInvalid = errors.New("the proof does not verify")
-	ErrCardCrashed  = errors.New("the card's process ended") // a *CardError has the rest
-	ErrNotReady     = errors.New("no card is ready")         // every card's process fails to start
+	ErrCardCrashed  = errors.New("the card's process ended")       // a *CardError has the rest
+	ErrNotReady     = errors.New("its process does not get ready") // of every card, when a job fails with it
 	ErrHung         = errors.New("the card's process has stopped answering")
 	ErrTask         = errors.New("the card refused the task") // the processor's err_msg, or an answer without sense
 	ErrClosed       = errors.New("the pool of cards is closed")
