@@ -40,8 +40,8 @@ func DeadlineWorkflow(ctx workflow.Context, in DeadlineInput) (post.Result, erro
 			_ = workflow.Sleep(open, time.Millisecond)
 		}
 		running++
-		workflow.Go(open, func(open workflow.Context) {
-			d.seeThrough(ctx, open, p)
+		workflow.Go(ctx, func(ctx workflow.Context) {
+			d.seeThrough(ctx, p)
 			running--
 		})
 	}
@@ -52,9 +52,10 @@ func DeadlineWorkflow(ctx workflow.Context, in DeadlineInput) (post.Result, erro
 	return d.finish(ctx, "")
 }
 
-// seeThrough takes one partition from its sectors to its place on the chain. open ends at Close; ctx does not, since a
-// message that landed just before must still be confirmed.
-func (d *deadline) seeThrough(ctx, open workflow.Context, p *partition) {
+// seeThrough takes one partition from its sectors to its place on the chain. What must not go on after Close runs under open;
+// a message that landed just before must still be confirmed.
+func (d *deadline) seeThrough(ctx workflow.Context, p *partition) {
+	open := d.untilClose(ctx)
 	if err := d.locate(open, p); err != nil {
 		d.miss(ctx, p, "its sectors could not be located before the deadline closed", err)
 		return

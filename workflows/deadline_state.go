@@ -29,6 +29,9 @@ type deadline struct {
 	runID  string         // of the run that last woke: another one means that an operator reset the workflow
 	dirty  bool           // there is something new to show
 	over   bool
+
+	closed  bool // the chain is at Close
+	closers []workflow.CancelFunc
 }
 
 // partition is one partition on its way.
@@ -72,6 +75,7 @@ func (d *deadline) listen(ctx workflow.Context) error {
 	workflow.Go(ctx, d.hearProofs)
 	workflow.Go(ctx, d.hearSender)
 	workflow.Go(ctx, d.paint)
+	workflow.Go(ctx, d.watchClose)
 	return nil
 }
 
@@ -144,14 +148,24 @@ func (d *deadline) await(ctx workflow.Context, condition func() bool) error {
 	return err
 }
 
-// untilClose gives a context that ends at Close, by the chain's head, since a reset starts all timeouts of activities anew.
+// watchClose ends what must not go on after Close, by the chain's head, since a reset starts all timeouts of activities anew.
+func (d *deadline) watchClose(ctx workflow.Context) {
+	if d.awaitEpoch(ctx, d.Close) != nil {
+		return
+	}
+	d.closed = true
+	for _, end := range d.closers {
+		end()
+	}
+}
+
+// untilClose gives a context, for the same coroutine, that ends at Close.
 func (d *deadline) untilClose(ctx workflow.Context) workflow.Context {
-	open, closed := workflow.WithCancel(ctx)
-	workflow.Go(ctx, func(ctx workflow.Context) {
-		if d.awaitEpoch(ctx, d.Close) == nil {
-			closed()
-		}
-	})
+	open, end := workflow.WithCancel(ctx)
+	d.closers = append(d.closers, end)
+	if d.closed {
+		end()
+	}
 	return open
 }
 

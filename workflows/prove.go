@@ -126,7 +126,11 @@ func (d *deadline) afterFailure(ctx workflow.Context, p *partition, f *failure) 
 		p.Tries--
 	}
 	next := post.AfterFailure(f.kind, p.Tries, d.settings.MaxTry, d.settings.RetryUntilClose)
-	p.Reason = fmt.Sprintf("%s: %s", f.kind, f.reason)
+	what := fmt.Sprintf("%s: %s", f.kind, f.reason)
+	if f.kind == post.FailureOutOfTime && p.Reason != "" {
+		what += "; before that " + p.Reason // what used the time up is what people have to know
+	}
+	p.Reason = what
 	if f.card != "" {
 		p.avoid = append(p.avoid, f.card)
 	}

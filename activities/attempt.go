@@ -1,0 +1,215 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	commonpb "go.temporal.io/api/common/v1"
+	enums "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"posthaste/post"
+	"posthaste/workflows"
+)
+
+// Attempts is what looking after a running attempt takes from Temporal's client.
+type Attempts interface {
+	RecordActivityHeartbeat(ctx context.Context, taskToken []byte, details ...any) error
+	DescribeWorkflowExecution(ctx context.Context, workflowID, runID string) (*workflowservice.DescribeWorkflowExecutionResponse, error)
+	SignalWorkflow(ctx context.Context, workflowID, runID, signalName string, arg any) error
+}
+
+// Why proving was stopped.
+var (
+	errHandOver  = errors.New("the worker is stopping")
+	errNotWanted = errors.New("nobody waits for this proof any more: it was cancelled, reset or made elsewhere")
+)
+
+const (
+	// beatEvery is a fifth of the heartbeat timeout: four may be lost. damocles's workers beat at the same pace.
+	beatEvery = 3 * time.Second
+	// answerWithin bounds one call to Temporal; a missing server is found out and asked again.
+	answerWithin = 5 * time.Second
+)
+
+// attempt looks after one attempt of an activity from the outside. Heartbeats go to Temporal directly and on a context that
+// a lost connection does not cancel, because the SDK's own cancel the work after half a heartbeat timeout without a server
+// (measured: a 7 s outage cost the proof). Their answers decide:
+//
+//	fine          go on
+//	cancelled     stop
+//	not found     this attempt timed out, or its run is over: stop if the proof is not wanted any more, else go on and
+//	              deliver it by signal
+//	unreachable   go on, and do not return before Temporal answers again: the SDK drops a result after 10 s
+type attempt struct {
+	temporal Attempts
+	ctx      context.Context // of the activity, without its cancellation
+	token    []byte
+	workflow workflow.Execution
+	job      post.Job
+	log      *slog.Logger
+	stop     context.CancelCauseFunc // of the proving
+
+	mu    sync.Mutex
+	last  post.Progress
+	began time.Time
+}
+
+func newAttempt(ctx context.Context, client Attempts, job post.Job, log *slog.Logger, stop context.CancelCauseFunc) *attempt {
+	info := activity.GetInfo(ctx)
+	return &attempt{
+		temporal: client, ctx: context.WithoutCancel(ctx), token: info.TaskToken, workflow: info.WorkflowExecution,
+		job: job, log: log, stop: stop, began: time.Now(), last: post.Progress{Phase: post.PhaseWaiting, Of: len(job.Sectors)},
+	}
+}
+
+// progress is what the next heartbeat will say.
+func (a *attempt) progress(p post.Progress) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.last = p
+}
+
+func (a *attempt) current() post.Progress {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p := a.last
+	p.Seconds = time.Since(a.began).Round(100 * time.Millisecond).Seconds()
+	return p
+}
+
+// standing is what Temporal thinks of an attempt.
+type standing int
+
+const (
+	unreachable standing = iota // nothing: it does not answer
+	alive                       // it waits for this attempt's result
+	gone                        // it does not, but the proof is wanted
+	unwanted                    // nobody waits
+)
+
+// watch beats until the function that it returns is called with the proof, or nil if there is none. That call returns when
+// Temporal can hear the result; if the attempt is gone by then, the proof has gone as a signal.
+func (a *attempt) watch(stopping <-chan struct{}) (finish func(*post.Proof)) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(beatEvery)
+		defer ticker.Stop()
+		for {
+			if a.beat() == unwanted {
+				a.stop(errNotWanted)
+				return
+			}
+			select {
+			case <-ticker.C:
+			case <-stopping:
+				a.stop(errHandOver)
+				return
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func(proof *post.Proof) {
+		close(done)
+		<-ended
+		a.deliver(proof, stopping)
+	}
+}
+
+// beat sends one heartbeat and reads the answer.
+func (a *attempt) beat() standing {
+	ctx, cancel := context.WithTimeout(a.ctx, answerWithin)
+	defer cancel()
+	err := a.temporal.RecordActivityHeartbeat(ctx, a.token, a.current())
+	var canceled *temporal.CanceledError
+	var notFound *serviceerror.NotFound
+	switch {
+	case err == nil:
+		return alive
+	case errors.As(err, &canceled), errors.Is(err, activity.ErrActivityPaused), errors.Is(err, activity.ErrActivityReset):
+		return unwanted
+	case errors.As(err, &notFound):
+		return a.wanted(ctx)
+	default:
+		a.log.Warn("Temporal does not answer a heartbeat; the proof goes on", "error", err)
+		return unreachable
+	}
+}
+
+// wanted asks, once the attempt is gone, whether its workflow still waits for the proof.
+func (a *attempt) wanted(ctx context.Context) standing {
+	described, err := a.temporal.DescribeWorkflowExecution(ctx, a.workflow.ID, a.workflow.RunID)
+	var notFound *serviceerror.NotFound
+	switch {
+	case errors.As(err, &notFound):
+		return unwanted
+	case err != nil:
+		return unreachable
+	case described.GetWorkflowExecutionInfo().GetStatus() != enums.WORKFLOW_EXECUTION_STATUS_RUNNING:
+		return unwanted
+	case proven(described.GetWorkflowExecutionInfo().GetMemo(), a.job):
+		return unwanted
+	}
+	return gone
+}
+
+// proven reads from the workflow's memo whether all partitions of a job are past proving: another attempt was faster.
+func proven(memo *commonpb.Memo, job post.Job) bool {
+	payload := memo.GetFields()[workflows.MemoBoard]
+	var board post.Result
+	if payload == nil || converter.GetDefaultDataConverter().FromPayload(payload, &board) != nil {
+		return false
+	}
+	for _, p := range board.Partitions {
+		for _, index := range job.Partitions {
+			if p.Index == index && (p.State == post.StateProving || p.State == post.StateFailed || p.State == post.StateWaiting) {
+				return false
+			}
+		}
+	}
+	return len(board.Partitions) > 0
+}
+
+// deliver waits until Temporal hears us and makes sure that a proof reaches the workflow. A worker that is stopping does
+// not wait for ever: its proof is lost with it either way.
+func (a *attempt) deliver(proof *post.Proof, stopping <-chan struct{}) {
+	for pause := 200 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		switch a.beat() {
+		case alive, unwanted:
+			return
+		case gone:
+			if proof == nil || a.signal(*proof) {
+				return
+			}
+		}
+		select {
+		case <-time.After(pause):
+		case <-stopping:
+			return
+		}
+	}
+}
+
+// signal sends the proof to the workflow, whichever run it is in by now.
+func (a *attempt) signal(proof post.Proof) bool {
+	ctx, cancel := context.WithTimeout(a.ctx, answerWithin)
+	defer cancel()
+	err := a.temporal.SignalWorkflow(ctx, a.workflow.ID, "", workflows.SignalProofFound, proof)
+	var notFound *serviceerror.NotFound
+	if err != nil && !errors.As(err, &notFound) {
+		a.log.Warn("the proof's attempt is gone and the workflow could not be signalled; trying again", "error", err)
+		return false
+	}
+	a.log.Info("the proof's attempt is gone; it went to the workflow as a signal", "job", proof.JobKey)
+	return true
+}

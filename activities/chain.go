@@ -1,0 +1,352 @@
+package activities
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/filecoin-project/go-address"
+	"github.com/filecoin-project/go-bitfield"
+	commcid "github.com/filecoin-project/go-fil-commcid"
+	"github.com/filecoin-project/go-state-types/abi"
+	"github.com/filecoin-project/go-state-types/dline"
+	"github.com/ipfs/go-cid"
+	"go.temporal.io/sdk/temporal"
+
+	"posthaste/chain"
+	"posthaste/post"
+	"posthaste/workflows"
+)
+
+// ChainReader is what reading a deadline takes from a node.
+type ChainReader interface {
+	ChainHead(context.Context) (*chain.TipSet, error)
+	ChainGetTipSet(context.Context, chain.TipSetKey) (*chain.TipSet, error)
+	StateMinerInfo(context.Context, address.Address, chain.TipSetKey) (chain.MinerInfo, error)
+	StateMinerDeadlines(context.Context, address.Address, chain.TipSetKey) ([]chain.Deadline, error)
+	StateMinerPartitions(context.Context, address.Address, uint64, chain.TipSetKey) ([]chain.Partition, error)
+	StateMinerSectors(context.Context, address.Address, *bitfield.BitField, chain.TipSetKey) ([]*chain.SectorOnChainInfo, error)
+	StateMinerProvingDeadline(context.Context, address.Address, chain.TipSetKey) (*dline.Info, error)
+	StateAccountKey(context.Context, address.Address, chain.TipSetKey) (address.Address, error)
+	StateSearchMsg(context.Context, chain.TipSetKey, cid.Cid, abi.ChainEpoch, bool) (*chain.MsgLookup, error)
+	ChallengeRandomness(context.Context, address.Address, abi.ChainEpoch, chain.TipSetKey) (abi.Randomness, error)
+	CommitRandomness(context.Context, abi.ChainEpoch, chain.TipSetKey) (abi.Randomness, error)
+}
+
+// Heads is a process's shared view of the head.
+type Heads interface {
+	WaitEpoch(context.Context, abi.ChainEpoch) (*chain.TipSet, error)
+	Epoch() (abi.ChainEpoch, bool)
+}
+
+// Chain reads deadlines from a node and builds the messages for it.
+type Chain struct {
+	Node  ChainReader
+	Heads Heads
+}
+
+// awaitWithin is how many epochs AwaitEpoch waits inside before it answers with where the chain is: a workflow's timer
+// brings it this close.
+const awaitWithin = 3
+
+// AwaitEpoch waits for an epoch that is near and gives the head's epoch, reached or not.
+func (c *Chain) AwaitEpoch(ctx context.Context, in workflows.AwaitInput) (abi.ChainEpoch, error) {
+	limited, cancel := context.WithTimeout(ctx, min(max(awaitWithin*in.EpochDuration, time.Second), 2*time.Minute))
+	defer cancel()
+	if head, err := c.Heads.WaitEpoch(limited, in.Target); err == nil {
+		return head.Height, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	epoch, known := c.Heads.Epoch()
+	if !known {
+		// Say why there is no head: the follower logs a node's absence, an operator may only see the activity.
+		if _, err := c.Node.ChainHead(ctx); err != nil {
+			return 0, fmt.Errorf("waiting for epoch %d: %w", in.Target, err)
+		}
+		return 0, fmt.Errorf("waiting for epoch %d: no head of the chain has been seen yet", in.Target)
+	}
+	return epoch, nil
+}
+
+// LoadDeadline reads a deadline's partitions, the miner's proof type and who sends its posts.
+func (c *Chain) LoadDeadline(ctx context.Context, in workflows.LoadInput) (post.Loaded, error) {
+	d := in.Deadline
+	fail := func(err error) (post.Loaded, error) {
+		return post.Loaded{}, fmt.Errorf("loading deadline %s: %w", d, err)
+	}
+	head, err := c.Node.ChainHead(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	miner, err := chain.MinerAddress(d.Miner)
+	if err != nil {
+		return fail(err)
+	}
+	info, err := c.Node.StateMinerInfo(ctx, miner, head.Key())
+	if err != nil {
+		return fail(err)
+	}
+	sender, err := c.sender(ctx, in.Sender, info, head.Key())
+	if err != nil {
+		return fail(err)
+	}
+	partitions, err := c.Node.StateMinerPartitions(ctx, miner, d.Index, head.Key())
+	if err != nil {
+		return fail(err)
+	}
+	posted, err := c.posted(ctx, miner, d.Index, head.Key())
+	if err != nil {
+		return fail(err)
+	}
+	loaded := post.Loaded{Head: head.Height, ProofType: info.WindowPoStProofType, Sender: sender.String()}
+	for i, p := range partitions {
+		counted, err := countPartition(uint64(i), p, posted)
+		if err != nil {
+			return fail(fmt.Errorf("partition %d: %w", i, err))
+		}
+		loaded.Partitions = append(loaded.Partitions, counted)
+	}
+	return loaded, nil
+}
+
+// sender is the key address that signs the miner's posts: the configured one, or the worker. Only addresses that the actor
+// lets post are taken: a message from another is paid for and refused.
+func (c *Chain) sender(ctx context.Context, configured string, info chain.MinerInfo, head chain.TipSetKey) (address.Address, error) {
+	worker, err := c.Node.StateAccountKey(ctx, info.Worker, head)
+	if err != nil || configured == "" {
+		return worker, err
+	}
+	want, err := address.NewFromString(configured)
+	if err != nil {
+		return address.Undef, fmt.Errorf("sender %q is not an address: %w", configured, err)
+	}
+	for _, allowed := range info.Senders() {
+		key, err := c.Node.StateAccountKey(ctx, allowed, head)
+		if err != nil {
+			return address.Undef, err
+		}
+		if allowed == want || key == want {
+			return key, nil
+		}
+	}
+	return address.Undef, fmt.Errorf("sender %s is not a worker, control or owner address of the miner; "+
+		"choose one of those in posthaste.toml", configured)
+}
+
+// posted reads which partitions of a deadline have a post in its current window. The chain clears them in its last epoch.
+func (c *Chain) posted(ctx context.Context, miner address.Address, index uint64, head chain.TipSetKey) (bitfield.BitField, error) {
+	deadlines, err := c.Node.StateMinerDeadlines(ctx, miner, head)
+	if err != nil {
+		return bitfield.BitField{}, err
+	}
+	if index >= uint64(len(deadlines)) {
+		return bitfield.BitField{}, fmt.Errorf("the miner has %d deadlines", len(deadlines))
+	}
+	return deadlines[index].PostSubmissions, nil
+}
+
+func countPartition(index uint64, p chain.Partition, posted bitfield.BitField) (post.Partition, error) {
+	toProve, err := post.ToProve(p.LiveSectors, p.FaultySectors, p.RecoveringSectors)
+	if err != nil {
+		return post.Partition{}, err
+	}
+	out := post.Partition{Index: index}
+	for _, count := range []struct {
+		into *uint64
+		of   bitfield.BitField
+	}{{&out.Live, p.LiveSectors}, {&out.Faulty, p.FaultySectors}, {&out.Recovering, p.RecoveringSectors}, {&out.ToProve, toProve}} {
+		if *count.into, err = count.of.Count(); err != nil {
+			return post.Partition{}, err
+		}
+	}
+	out.Posted, err = posted.IsSet(index)
+	return out, err
+}
+
+// LoadPartition reads the sectors that a partition's post must cover.
+func (c *Chain) LoadPartition(ctx context.Context, in workflows.PartitionInput) (post.Sectors, error) {
+	fail := func(err error) (post.Sectors, error) {
+		return nil, fmt.Errorf("loading the sectors of partition %d of deadline %s: %w", in.Partition, in.Deadline, err)
+	}
+	head, err := c.Node.ChainHead(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	miner, err := chain.MinerAddress(in.Deadline.Miner)
+	if err != nil {
+		return fail(err)
+	}
+	partitions, err := c.Node.StateMinerPartitions(ctx, miner, in.Deadline.Index, head.Key())
+	if err != nil {
+		return fail(err)
+	}
+	if in.Partition >= uint64(len(partitions)) {
+		return fail(fmt.Errorf("the deadline has %d partitions", len(partitions)))
+	}
+	p := partitions[in.Partition]
+	toProve, err := post.ToProve(p.LiveSectors, p.FaultySectors, p.RecoveringSectors)
+	if err != nil {
+		return fail(err)
+	}
+	infos, err := c.Node.StateMinerSectors(ctx, miner, &toProve, head.Key())
+	if err != nil {
+		return fail(err)
+	}
+	wanted, err := toProve.Count()
+	if err != nil {
+		return fail(err)
+	}
+	if uint64(len(infos)) != wanted {
+		return fail(fmt.Errorf("the node gave %d sectors instead of %d", len(infos), wanted))
+	}
+	out := make(post.Sectors, len(infos))
+	for i, info := range infos {
+		commR, err := commcid.CIDToReplicaCommitmentV1(info.SealedCID)
+		if err != nil {
+			return fail(fmt.Errorf("sealed CID of sector %d: %w", info.SectorNumber, err))
+		}
+		out[i] = post.Sector{Number: info.SectorNumber, CommR: [32]byte(commR), Upgraded: info.SectorKeyCID != nil}
+	}
+	return out.Sort(), nil
+}
+
+// ChallengeRandomness reads the 32 bytes that the deadline's proofs answer.
+func (c *Chain) ChallengeRandomness(ctx context.Context, d post.Deadline) ([]byte, error) {
+	miner, err := chain.MinerAddress(d.Miner)
+	if err != nil {
+		return nil, err
+	}
+	randomness, err := c.Node.ChallengeRandomness(ctx, miner, d.Challenge, nil)
+	if err != nil {
+		return nil, fmt.Errorf("reading the challenge of deadline %s at epoch %d: %w", d, d.Challenge, err)
+	}
+	if len(randomness) != 32 {
+		return nil, fmt.Errorf("reading the challenge of deadline %s at epoch %d: the node gave %d bytes instead of 32", d, d.Challenge, len(randomness))
+	}
+	return randomness, nil
+}
+
+// BuildPost makes the parameters of the message that carries a proof, with the chain's commit randomness of now. It first
+// looks whether the chain has the post already, and whether the challenge is still the one that the proof answers.
+func (c *Chain) BuildPost(ctx context.Context, in workflows.BuildInput) (workflows.BuiltPost, error) {
+	d := in.Deadline
+	fail := func(err error) (workflows.BuiltPost, error) {
+		return workflows.BuiltPost{}, fmt.Errorf("building the post of partitions %v of deadline %s: %w", in.Partitions, d, err)
+	}
+	head, err := c.Node.ChainHead(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	miner, err := chain.MinerAddress(d.Miner)
+	if err != nil {
+		return fail(err)
+	}
+	posted, err := c.allPosted(ctx, miner, in, head)
+	if err != nil || posted {
+		return workflows.BuiltPost{Posted: posted}, err
+	}
+	if head.Height >= d.Close-1 {
+		// The deadline's cron runs in its last epoch: a message that lands there comes too late.
+		return workflows.BuiltPost{}, temporal.NewNonRetryableApplicationError(
+			fmt.Sprintf("the head is at epoch %d, too late for a message before Close at %d", head.Height, d.Close), workflows.ErrorRefused, nil)
+	}
+	challenge, err := c.Node.ChallengeRandomness(ctx, miner, d.Challenge, head.Key())
+	if err != nil {
+		return fail(err)
+	}
+	if !bytes.Equal(challenge, in.Randomness) {
+		return workflows.BuiltPost{}, temporal.NewNonRetryableApplicationError(
+			fmt.Sprintf("the challenge of deadline %s is no longer the one that was proven", d), workflows.ErrorRandomnessChanged, nil)
+	}
+	commit, err := c.Node.CommitRandomness(ctx, d.Challenge, head.Key())
+	if err != nil {
+		return fail(err)
+	}
+	params, err := chain.PostParams(assemble(in, commit))
+	if err != nil {
+		return fail(err)
+	}
+	return workflows.BuiltPost{Method: uint64(chain.MethodSubmitWindowedPoSt), To: miner.String(), Params: params}, nil
+}
+
+// allPosted says whether the chain has every partition's post. Before Open the submissions it keeps are the last period's.
+func (c *Chain) allPosted(ctx context.Context, miner address.Address, in workflows.BuildInput, head *chain.TipSet) (bool, error) {
+	if head.Height < in.Deadline.Open {
+		return false, nil
+	}
+	posted, err := c.posted(ctx, miner, in.Deadline.Index, head.Key())
+	if err != nil {
+		return false, fmt.Errorf("looking for the posts of deadline %s: %w", in.Deadline, err)
+	}
+	for _, p := range in.Partitions {
+		if set, err := posted.IsSet(p); err != nil || !set {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// assemble puts the skipped sectors to the job's partition. A job of several partitions needs the sectors' places as well;
+// until then there is one.
+func assemble(in workflows.BuildInput, commit []byte) chain.Post {
+	p := chain.Post{
+		Deadline: in.Deadline.Index, ProofType: in.Proof.ProofType, Proof: in.Proof.Bytes,
+		CommitEpoch: in.Deadline.Challenge, CommitRandomness: commit,
+	}
+	for i, index := range in.Partitions {
+		partition := chain.PostPartition{Index: index}
+		if i == 0 {
+			for _, s := range in.Skipped {
+				partition.Skipped = append(partition.Skipped, s.Sector)
+			}
+		}
+		p.Partitions = append(p.Partitions, partition)
+	}
+	return p
+}
+
+// ConfirmMessage says whether the canonical chain, as of now, has a message, where, and how it went.
+func (c *Chain) ConfirmMessage(ctx context.Context, in workflows.ConfirmInput) (workflows.Receipt, error) {
+	message, err := cid.Decode(in.Message)
+	if err != nil {
+		return workflows.Receipt{}, fmt.Errorf("confirming message %q: %w", in.Message, err)
+	}
+	head, err := c.Node.ChainHead(ctx)
+	if err != nil {
+		return workflows.Receipt{}, fmt.Errorf("confirming message %s: %w", in.Message, err)
+	}
+	look, err := search(ctx, c.Node, head, message)
+	if err != nil {
+		return workflows.Receipt{}, err
+	}
+	return workflows.Receipt{Found: look.Found, Message: in.Message, Epoch: look.Epoch, ExitCode: look.ExitCode}, nil
+}
+
+// CheckDeadline reads, after Close, which sectors of each partition the chain holds faulty.
+func (c *Chain) CheckDeadline(ctx context.Context, d post.Deadline) (workflows.Checked, error) {
+	fail := func(err error) (workflows.Checked, error) {
+		return workflows.Checked{}, fmt.Errorf("checking deadline %s after Close: %w", d, err)
+	}
+	miner, err := chain.MinerAddress(d.Miner)
+	if err != nil {
+		return fail(err)
+	}
+	partitions, err := c.Node.StateMinerPartitions(ctx, miner, d.Index, nil)
+	if err != nil {
+		return fail(err)
+	}
+	checked := workflows.Checked{Faulty: map[uint64][]abi.SectorNumber{}}
+	for i, p := range partitions {
+		numbers, err := p.FaultySectors.All(abi.MaxSectorNumber)
+		if err != nil {
+			return fail(err)
+		}
+		for _, n := range numbers {
+			checked.Faulty[uint64(i)] = append(checked.Faulty[uint64(i)], abi.SectorNumber(n))
+		}
+	}
+	return checked, nil
+}
