@@ -1,0 +1,280 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/filecoin-project/go-address"
+	"github.com/filecoin-project/go-state-types/abi"
+
+	"posthaste/post"
+)
+
+// Defaults that are not in post.DefaultSettings.
+const (
+	defaultAddress       = "127.0.0.1:7233"
+	defaultNamespace     = "default"
+	defaultStopTimeout   = 10 * time.Second // measured: hand-over on SIGTERM takes 0.1 s when there is any time for it at all
+	defaultReadyTimeout  = 5 * time.Second  // as damocles's ext-prover
+	defaultParallelReads = 32               // as Lotus's ParallelCheckLimit
+	defaultReadTimeout   = 10 * time.Minute // as Lotus's SingleCheckTimeout
+)
+
+// names of workers and cards stand in workflow IDs, task queues and metrics.
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
+// build makes a Config of a file's text, the environment and the defaults.
+func build(path string, data []byte, getenv func(string) string, hostname func() (string, error)) (*Config, error) {
+	f, d, err := read(cmp.Or(path, DefaultFile), data)
+	if err != nil {
+		return nil, err
+	}
+	c := &Config{Path: path}
+	c.Temporal = Temporal{
+		Address:   or(f.Temporal.Address, cmp.Or(getenv("TEMPORAL_ADDRESS"), defaultAddress)),
+		Namespace: or(f.Temporal.Namespace, cmp.Or(getenv("TEMPORAL_NAMESPACE"), defaultNamespace)),
+	}
+	if _, port, err := net.SplitHostPort(c.Temporal.Address); err != nil || port == "" {
+		d.complain("temporal.address", "%q is not host:port, such as %q", c.Temporal.Address, defaultAddress)
+	}
+	if c.Temporal.Namespace == "" {
+		d.complain("temporal.namespace", "want a name, such as %q", defaultNamespace)
+	}
+	c.Chain = d.chain(f, getenv)
+	c.Miners = d.miners(f)
+	for i, s := range f.Stores {
+		c.Stores = d.store(c.Stores, fmt.Sprintf("stores[%d]", i), "path", s.Name, s.Path)
+	}
+	for i, a := range f.Attached {
+		c.Attached = d.store(c.Attached, fmt.Sprintf("attached[%d]", i), "location", a.Name, a.Location)
+	}
+	c.Worker = d.worker(f, hostname)
+	c.Cards = d.cards(f)
+	c.Log = d.log(f)
+	if err := d.err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// or is what was written, else the default.
+func or[T any](written *T, otherwise T) T {
+	if written == nil {
+		return otherwise
+	}
+	return *written
+}
+
+func (d *document) chain(f *file, getenv func(string) string) Chain {
+	c := Chain{APIInfo: Secret(strings.TrimSpace(f.Chain.APIInfo)), EpochDuration: d.positive("chain.epoch_duration", f.Chain.EpochDuration, 0)}
+	switch {
+	case c.APIInfo != "" && f.Chain.APIInfoFile != "":
+		d.complain("chain.api_info_file", "api_info is given too; keep one of them")
+	case f.Chain.APIInfoFile != "":
+		text, err := os.ReadFile(f.Chain.APIInfoFile)
+		if err != nil {
+			d.complain("chain.api_info_file", "%v", err)
+		} else if len(strings.Fields(string(text))) != 1 {
+			d.complain("chain.api_info_file", "%s must hold one line such as TOKEN:/ip4/127.0.0.1/tcp/1234/http", f.Chain.APIInfoFile)
+		}
+		c.APIInfo = Secret(strings.TrimSpace(string(text)))
+	case c.APIInfo == "":
+		c.APIInfo = Secret(strings.TrimSpace(getenv("FULLNODE_API_INFO")))
+	default:
+		token, _, found := strings.Cut(string(c.APIInfo), ":")
+		c.inFile = found && token != "" && token != "http" && token != "https" && token != "ws" && token != "wss"
+	}
+	return c
+}
+
+func (d *document) miners(f *file) []Miner {
+	general := d.settings("policy", post.DefaultSettings(), f.Policy)
+	seen := map[abi.ActorID]bool{}
+	var miners []Miner
+	for i, m := range f.Miners {
+		key := fmt.Sprintf("miners[%d]", i)
+		id, err := post.ParseMiner(m.ID)
+		switch {
+		case err != nil:
+			d.complain(key+".id", "%v", err)
+		case seen[id]:
+			d.complain(key+".id", "%s is listed twice", post.MinerName(id))
+		}
+		seen[id] = true
+		miners = append(miners, Miner{ID: id, Enabled: or(m.Enabled, true), Settings: d.settings(key, general, m.policy())})
+	}
+	return miners
+}
+
+// settings are the general ones with what is written at key put over them.
+func (d *document) settings(key string, s post.Settings, p policyFile) post.Settings {
+	epochs := func(name string, written *int64, least int64, to *abi.ChainEpoch) {
+		if written == nil {
+			return
+		}
+		if *written < least {
+			d.complain(key+"."+name, "%d is too few epochs; at least %d", *written, least)
+		}
+		*to = abi.ChainEpoch(*written)
+	}
+	epochs("challenge_confidence", p.ChallengeConfidence, 0, &s.ChallengeConfidence)
+	epochs("submit_confidence", p.SubmitConfidence, 0, &s.SubmitConfidence)
+	epochs("confidence", p.Confidence, 1, &s.Confidence)
+	epochs("submit_reserve", p.SubmitReserve, 0, &s.SubmitReserve)
+	if p.MaxTry != nil {
+		s.MaxTry = d.atLeast(key+".max_try", p.MaxTry, 1, 0)
+	}
+	s.RetryUntilClose = or(p.RetryUntilClose, s.RetryUntilClose)
+	s.JobLifetime = d.positive(key+".job_lifetime", p.JobLifetime, s.JobLifetime)
+	if p.Sender != nil {
+		s.Sender = ""
+		if *p.Sender != "auto" {
+			a, err := address.NewFromString(*p.Sender)
+			if err != nil || a == address.Undef {
+				d.complain(key+".sender", "%q is neither \"auto\" (the miner's worker address) nor an address", *p.Sender)
+			}
+			s.Sender = *p.Sender
+		}
+	}
+	return s
+}
+
+func (d *document) store(stores []Store, key, pathKey, name, path string) []Store {
+	at := func(same func(Store) bool) int { return slices.IndexFunc(stores, same) }
+	if name == "" {
+		d.complain(key+".name", "missing; a store needs a name")
+	} else if at(func(s Store) bool { return s.Name == name }) >= 0 {
+		d.complain(key+".name", "two stores are named %q", name)
+	}
+	if !filepath.IsAbs(path) {
+		d.complain(key+"."+pathKey, "%q is not an absolute path", path)
+		return append(stores, Store{name, path})
+	}
+	path = filepath.Clean(path)
+	if i := at(func(s Store) bool { return s.Path == path }); i >= 0 {
+		d.complain(key+"."+pathKey, "%s is store %q already", path, stores[i].Name)
+	}
+	return append(stores, Store{name, path})
+}
+
+func (d *document) worker(f *file, hostname func() (string, error)) Worker {
+	w := Worker{StopTimeout: d.positive("worker.stop_timeout", f.Worker.StopTimeout, defaultStopTimeout)}
+	if f.Worker.Name == nil {
+		name, err := hostname()
+		if err != nil || !nameForm.MatchString(name) {
+			name = "worker"
+		}
+		w.Name = name
+		return w
+	}
+	w.Name = *f.Worker.Name
+	d.checkName("worker.name", w.Name)
+	return w
+}
+
+// cards are those written, or one without a GPU in particular.
+func (d *document) cards(f *file) []Card {
+	written := f.Processors.WindowPoSt
+	if len(written) == 0 {
+		written = []cardFile{{}}
+	}
+	var cards []Card
+	for i, w := range written {
+		key := fmt.Sprintf("processors.window_post[%d]", i)
+		card := Card{
+			Name: or(w.Name, "card"+strconv.Itoa(i)), Bin: w.Bin, Args: w.Args, Envs: w.Envs,
+			InheritEnvs:  or(w.InheritEnvs, true),
+			Concurrent:   d.atLeast(key+".concurrent", w.Concurrent, 1, 1),
+			ReadyTimeout: d.positive(key+".ready_timeout", w.ReadyTimeout, defaultReadyTimeout),
+			AutoRestart:  or(w.AutoRestart, true),
+			Reads: Reads{
+				Parallel: d.atLeast(key+".parallel_reads", w.ParallelReads, 1, defaultParallelReads),
+				Timeout:  d.positive(key+".read_timeout", w.ReadTimeout, defaultReadTimeout),
+			},
+		}
+		d.checkName(key+".name", card.Name)
+		if slices.ContainsFunc(cards, func(c Card) bool { return c.Name == card.Name }) {
+			d.complain(key+".name", "two cards are named %q", card.Name)
+		}
+		if card.Bin == "" && len(card.Args) > 0 {
+			d.complain(key+".args", "args need a bin; without one posthaste starts itself")
+		}
+		for name := range card.Envs {
+			if name == "" || strings.ContainsAny(name, "=\x00") {
+				d.complain(key+".envs", "%q is not the name of an environment variable", name)
+			}
+		}
+		cards = append(cards, card)
+	}
+	return cards
+}
+
+func (d *document) log(f *file) Log {
+	l := Log{Level: slog.LevelInfo, Format: or(f.Log.Format, "text")}
+	if f.Log.Level != nil {
+		level, err := ParseLevel(*f.Log.Level)
+		if err != nil {
+			d.complain("log.level", "%v", err)
+		}
+		l.Level = level
+	}
+	if l.Format != "text" && l.Format != "json" {
+		d.complain("log.format", "%q is neither text nor json", l.Format)
+	}
+	return l
+}
+
+// ParseLevel reads a log level: debug, info, warn or error.
+func ParseLevel(s string) (slog.Level, error) {
+	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	level, ok := levels[s]
+	if !ok {
+		return 0, fmt.Errorf("%q is no log level; there are debug, info, warn and error", s)
+	}
+	return level, nil
+}
+
+func (d *document) checkName(key, name string) {
+	if !nameForm.MatchString(name) {
+		d.complain(key, "%q: a name is made of letters, digits, '.', '_' and '-'", name)
+	}
+}
+
+// positive is a written duration above zero, or the default.
+func (d *document) positive(key string, written *duration, otherwise time.Duration) time.Duration {
+	if written == nil {
+		return otherwise
+	}
+	if *written <= 0 {
+		d.complain(key, "%s must be above zero", time.Duration(*written))
+	}
+	return time.Duration(*written)
+}
+
+// atLeast is a written number that is not below least, or the default.
+func (d *document) atLeast(key string, written *int64, least, otherwise int) int {
+	if written == nil {
+		return otherwise
+	}
+	if *written < int64(least) || *written > 1<<20 {
+		d.complain(key, "%d must be from %d to %d", *written, least, 1<<20)
+	}
+	return int(*written)
+}
+
+// sorted puts faults in the order of the file.
+func sorted(faults []fault) []fault {
+	slices.SortStableFunc(faults, func(a, b fault) int {
+		return cmp.Or(cmp.Compare(a.at.line, b.at.line), cmp.Compare(a.at.column, b.at.column))
+	})
+	return faults
+}

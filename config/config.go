@@ -1,0 +1,182 @@
+// Package config reads posthaste.toml: its keys, their defaults, and what is wrong with them, by file, line and key.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/filecoin-project/go-state-types/abi"
+
+	"posthaste/post"
+)
+
+// DefaultFile is the name under which the commands look for the configuration.
+const DefaultFile = "posthaste.toml"
+
+// Config is what the processes of posthaste are told. Every field has a value that works, except that a daemon needs a node,
+// a miner and a store (ForDaemon).
+type Config struct {
+	Path     string // the file it was read from; "" if none
+	Temporal Temporal
+	Chain    Chain
+	Miners   []Miner
+	Stores   []Store // what a daemon lists to find sectors
+	Worker   Worker
+	Attached []Store // what a worker can read
+	Cards    []Card  // at least one
+	Log      Log
+	Warnings []string // worth a log line, none stops anything
+}
+
+// Temporal is where the Temporal server is.
+type Temporal struct {
+	Address   string // host:port
+	Namespace string
+}
+
+// Chain is the Filecoin node.
+type Chain struct {
+	APIInfo       Secret        // as FULLNODE_API_INFO: token:multiaddress; empty if none is configured
+	EpochDuration time.Duration // overrides what the node says; 0: ask the node
+
+	inFile bool // a token stands in posthaste.toml itself
+}
+
+// Miner is a miner actor whose deadlines are proven.
+type Miner struct {
+	ID       abi.ActorID
+	Enabled  bool
+	Settings post.Settings // without EpochDuration, which the chain tells
+}
+
+// Store is a folder of sealed sectors and the name by which all machines know it.
+type Store struct {
+	Name string
+	Path string
+}
+
+// Worker is a process that proves.
+type Worker struct {
+	Name        string        // unique among the workers; the host's name if not configured
+	StopTimeout time.Duration // how long a stopping worker waits for its activities to hand over
+}
+
+// Card is one child process that proves, usually one per GPU.
+type Card struct {
+	Name         string
+	Bin          string   // the child's program; empty: posthaste itself
+	Args         []string // exactly as given; only with Bin
+	Envs         map[string]string
+	InheritEnvs  bool
+	Concurrent   int           // proofs at once
+	ReadyTimeout time.Duration // from start to the ready line
+	AutoRestart  bool          // start the child again when it dies
+	Reads        Reads
+}
+
+// Reads limits how a card reads sectors.
+type Reads struct {
+	Parallel int           // sectors at once
+	Timeout  time.Duration // of one sector
+}
+
+// Log is how a process logs to stderr.
+type Log struct {
+	Level  slog.Level
+	Format string // text or json
+}
+
+// Secret is a value that must not be printed, such as an API token.
+type Secret string
+
+// Reveal gives the secret itself, to whoever must send it.
+func (s Secret) Reveal() string { return string(s) }
+
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "(secret)"
+}
+
+// GoString keeps %#v from printing it.
+func (s Secret) GoString() string { return s.String() }
+
+// LogValue keeps slog from printing it.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalText keeps encoders from writing it.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Load reads the configuration at path. What is wrong comes as one error with one line per fault: file:line:column: key: fault.
+func Load(path string) (*Config, error) { return load(path, os.Getenv, os.Hostname) }
+
+// Default is what an empty file gives.
+func Default() (*Config, error) { return build("", nil, os.Getenv, os.Hostname) }
+
+func load(path string, getenv func(string) string, hostname func() (string, error)) (*Config, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no configuration at %s; `posthaste init` writes one", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	c, err := build(path, data, getenv, hostname)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.warnOfReaders(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// warnOfReaders notes that everybody on the machine can read a token.
+func (c *Config) warnOfReaders() error {
+	info, err := os.Stat(c.Path)
+	if err != nil {
+		return fmt.Errorf("reading the configuration: %w", err)
+	}
+	if c.Chain.inFile && info.Mode().Perm()&0o004 != 0 {
+		c.Warnings = append(c.Warnings, fmt.Sprintf("%s holds an API token and everybody may read it: chmod 600 it, or use chain.api_info_file or FULLNODE_API_INFO", c.Path))
+	}
+	return nil
+}
+
+// ForDaemon says what a daemon cannot do without.
+func (c *Config) ForDaemon() error {
+	var missing []string
+	if c.Chain.APIInfo == "" {
+		missing = append(missing, "a Filecoin node: chain.api_info, chain.api_info_file or the environment's FULLNODE_API_INFO")
+	}
+	enabled := 0
+	for _, m := range c.Miners {
+		if m.Enabled {
+			enabled++
+		}
+	}
+	if enabled == 0 {
+		missing = append(missing, "a miner: [[miners]] with an id, enabled")
+	}
+	if len(c.Stores) == 0 {
+		missing = append(missing, "a store: [[stores]] with name and path")
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("%s: a daemon needs %s", c.name(), strings.Join(missing, "; and "))
+	}
+	return nil
+}
+
+// name is how errors name the configuration.
+func (c *Config) name() string {
+	if c.Path == "" {
+		return "the configuration"
+	}
+	return c.Path
+}

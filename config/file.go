@@ -1,0 +1,97 @@
+package config
+
+import "time"
+
+// file is posthaste.toml as written. Pointers tell what was left out from what was set to nothing. The tag `is` says what a
+// value has to be, for the error that refuses another.
+type file struct {
+	Temporal struct {
+		Address   *string `toml:"address" is:"a string such as \"127.0.0.1:7233\""`
+		Namespace *string `toml:"namespace" is:"a string"`
+	} `toml:"temporal"`
+	Chain struct {
+		APIInfo       string    `toml:"api_info" is:"a string such as \"TOKEN:/ip4/127.0.0.1/tcp/1234/http\""`
+		APIInfoFile   string    `toml:"api_info_file" is:"a string, the path of a file"`
+		EpochDuration *duration `toml:"epoch_duration"`
+	} `toml:"chain"`
+	Policy   policyFile   `toml:"policy"`
+	Miners   []minerFile  `toml:"miners"`
+	Stores   []storeFile  `toml:"stores"`
+	Attached []attachFile `toml:"attached"`
+	Worker   struct {
+		Name        *string   `toml:"name" is:"a string"`
+		StopTimeout *duration `toml:"stop_timeout"`
+	} `toml:"worker"`
+	Processors struct {
+		WindowPoSt []cardFile `toml:"window_post"`
+	} `toml:"processors"`
+	Log struct {
+		Level  *string `toml:"level" is:"a string: debug, info, warn or error"`
+		Format *string `toml:"format" is:"a string: text or json"`
+	} `toml:"log"`
+}
+
+type policyFile struct {
+	Sender              *string   `toml:"sender" is:"a string: \"auto\" or an address such as \"f3…\""`
+	ChallengeConfidence *int64    `toml:"challenge_confidence" is:"a whole number of epochs"`
+	SubmitConfidence    *int64    `toml:"submit_confidence" is:"a whole number of epochs"`
+	Confidence          *int64    `toml:"confidence" is:"a whole number of epochs"`
+	SubmitReserve       *int64    `toml:"submit_reserve" is:"a whole number of epochs"`
+	MaxTry              *int64    `toml:"max_try" is:"a whole number"`
+	RetryUntilClose     *bool     `toml:"retry_until_close"`
+	JobLifetime         *duration `toml:"job_lifetime"`
+}
+
+// minerFile is policyFile's keys for one miner, and its own. The keys are repeated because the schema is read off the tags.
+type minerFile struct {
+	ID                  string    `toml:"id" is:"a string such as \"f01000\""`
+	Enabled             *bool     `toml:"enabled"`
+	Sender              *string   `toml:"sender" is:"a string: \"auto\" or an address such as \"f3…\""`
+	ChallengeConfidence *int64    `toml:"challenge_confidence" is:"a whole number of epochs"`
+	SubmitConfidence    *int64    `toml:"submit_confidence" is:"a whole number of epochs"`
+	Confidence          *int64    `toml:"confidence" is:"a whole number of epochs"`
+	SubmitReserve       *int64    `toml:"submit_reserve" is:"a whole number of epochs"`
+	MaxTry              *int64    `toml:"max_try" is:"a whole number"`
+	RetryUntilClose     *bool     `toml:"retry_until_close"`
+	JobLifetime         *duration `toml:"job_lifetime"`
+}
+
+func (m minerFile) policy() policyFile {
+	return policyFile{
+		Sender: m.Sender, ChallengeConfidence: m.ChallengeConfidence, SubmitConfidence: m.SubmitConfidence, Confidence: m.Confidence,
+		SubmitReserve: m.SubmitReserve, MaxTry: m.MaxTry, RetryUntilClose: m.RetryUntilClose, JobLifetime: m.JobLifetime,
+	}
+}
+
+type storeFile struct {
+	Name string `toml:"name" is:"a string"`
+	Path string `toml:"path" is:"a string, an absolute path"`
+}
+
+// attachFile has damocles-worker's word for the path.
+type attachFile struct {
+	Name     string `toml:"name" is:"a string"`
+	Location string `toml:"location" is:"a string, an absolute path"`
+}
+
+type cardFile struct {
+	Name          *string           `toml:"name" is:"a string"`
+	Bin           string            `toml:"bin" is:"a string, the path of a program"`
+	Args          []string          `toml:"args" is:"a list of strings"`
+	Envs          map[string]string `toml:"envs" is:"a table of strings such as { CUDA_VISIBLE_DEVICES = \"0\" }"`
+	InheritEnvs   *bool             `toml:"inherit_envs"`
+	Concurrent    *int64            `toml:"concurrent" is:"a whole number"`
+	ReadyTimeout  *duration         `toml:"ready_timeout"`
+	AutoRestart   *bool             `toml:"auto_restart"`
+	ParallelReads *int64            `toml:"parallel_reads" is:"a whole number"`
+	ReadTimeout   *duration         `toml:"read_timeout"`
+}
+
+// duration is written as a string: "15s", "25h", "1m30s". The schema pass has checked it.
+type duration time.Duration
+
+func (d *duration) UnmarshalText(text []byte) error {
+	parsed, err := time.ParseDuration(string(text))
+	*d = duration(parsed)
+	return err
+}
