@@ -81,16 +81,28 @@ func TestProvesAndVerifies(t *testing.T) {
 	t.Run("not for fewer sectors", func(t *testing.T) {
 		require.False(t, verifies(t, task, []post.Skipped{{Sector: 2}}, proof))
 	})
-	t.Run("not for another miner", func(t *testing.T) {
-		ok, err := Verify(t.Context(), miner+1, windowType, task.Seed[:], covered(task, nil), proof)
-		require.NoError(t, err)
-		_ = ok // the window circuit does not bind the miner; the sectors' CommRs do
-	})
-	t.Run("not when cut short", func(t *testing.T) {
-		ok, err := Verify(t.Context(), miner, windowType, task.Seed[:], covered(task, nil), proof[:100])
-		require.False(t, ok)
-		t.Log(err)
-	})
+	for name, garbage := range map[string][]byte{
+		"cut short": proof[:100], "empty": {}, "zeros": make([]byte, len(proof)), "one byte off": append([]byte{proof[0] ^ 1}, proof[1:]...),
+		"twice": append(proof[:len(proof):len(proof)], proof...), "points at infinity": append([]byte{0xc0}, make([]byte, len(proof)-1)...),
+	} {
+		t.Run("not when it is "+name, func(t *testing.T) {
+			ok, err := Verify(t.Context(), miner, windowType, task.Seed[:], covered(task, nil), garbage)
+			require.NoError(t, err, "a bad proof is no failure of the check")
+			require.False(t, ok)
+		})
+	}
+}
+
+func TestVerifyRefuses(t *testing.T) {
+	needParameters(t)
+	sectors := covered(fakeTask(1), nil)
+	_, err := Verify(t.Context(), miner, windowType, []byte{1}, sectors, nil)
+	require.ErrorContains(t, err, "the randomness has 1 bytes instead of 32")
+	_, err = Verify(t.Context(), miner, abi.RegisteredPoStProof_StackedDrgWindow2KiBV1, make([]byte, 32), sectors, nil)
+	require.ErrorIs(t, err, ErrProofType)
+	t.Setenv("FIL_PROOFS_PARAMETER_CACHE", t.TempDir())
+	_, err = Verify(t.Context(), miner, windowType, make([]byte, 32), sectors, nil)
+	require.ErrorIs(t, err, ErrParameters)
 }
 
 func TestBadSectorsAreSkippedInPlace(t *testing.T) {

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
+	"encoding/binary"
+	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -72,9 +74,9 @@ func CheckParameters(proofType abi.RegisteredPoStProof, toProve bool) error {
 	} else if len(key) == 0 {
 		return parameterError(proofType, vk+" is empty")
 	}
-	head, err := readHead(params, max(len(key), 1))
+	head, err := checkLayout(params)
 	switch {
-	case err != nil && toProve:
+	case err != nil && (toProve || !errors.Is(err, fs.ErrNotExist)):
 		return parameterError(proofType, err.Error())
 	case err == nil && key != nil && !bytes.Equal(head, key):
 		return parameterError(proofType, vk+" is not the key in "+params+": one of them is damaged, or they were made apart")
@@ -82,18 +84,52 @@ func CheckParameters(proofType abi.RegisteredPoStProof, toProve bool) error {
 	return nil
 }
 
-// readHead is the first n bytes of a file.
-func readHead(name string, n int) ([]byte, error) {
+// Layout of a file of Groth16 parameters (bellperson, uncompressed points): the verifying key (three points of G1 and three of
+// G2, then counted points of G1), then five counted lists of points: h, l, a and b in G1, b in G2.
+const (
+	g1Size      = 96
+	g2Size      = 192
+	keyHeadSize = 3*g1Size + 3*g2Size
+)
+
+// checkLayout returns the verifying key at the head of a parameter file that is complete. It reads a few bytes of what may be 60 GB;
+// the library would panic in the middle of a proof.
+func checkLayout(name string) (key []byte, err error) {
 	file, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }()
-	head := make([]byte, n)
-	if _, err := io.ReadFull(file, head); err != nil {
-		return nil, fmt.Errorf("%s is cut short", name)
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
 	}
-	return head, nil
+	var end int64
+	list := func(at, pointSize int64) {
+		var count [4]byte
+		if _, readErr := file.ReadAt(count[:], at); err == nil && readErr != nil {
+			err = fmt.Errorf("%s is cut short: it holds %d bytes", name, info.Size())
+		}
+		end = at + 4 + int64(binary.BigEndian.Uint32(count[:]))*pointSize
+	}
+	list(keyHeadSize, g1Size)
+	keySize := end
+	for _, pointSize := range []int64{g1Size, g1Size, g1Size, g1Size, g2Size} {
+		if err == nil {
+			list(end, pointSize)
+		}
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case end != info.Size():
+		return nil, fmt.Errorf("%s holds %d bytes instead of %d: it is cut short or damaged", name, info.Size(), end)
+	}
+	key = make([]byte, keySize)
+	if _, err := file.ReadAt(key, 0); err != nil {
+		return nil, err
+	}
+	return key, nil
 }
 
 // parameterError says what is wrong and what to do about it.
