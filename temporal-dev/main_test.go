@@ -32,7 +32,7 @@ const (
 
 // program is one temporal-dev process.
 type program struct {
-	t      *testing.T
+	t      testing.TB
 	cmd    *exec.Cmd
 	info   instance
 	exited chan struct{}
@@ -63,7 +63,7 @@ func command(args ...string) *exec.Cmd {
 }
 
 // start runs temporal-dev on dbFile with free ports and waits for its line.
-func start(t *testing.T, dbFile string, more ...string) *program {
+func start(t testing.TB, dbFile string, more ...string) *program {
 	t.Helper()
 	p := &program{t: t, exited: make(chan struct{}), stderr: &lockedBuffer{}}
 	p.cmd = command(append([]string{"--db-file", dbFile, "--port", "0", "--ui-port", "0"}, more...)...)
@@ -142,7 +142,7 @@ func refused(t *testing.T, wantCode int, args ...string) string {
 	return line
 }
 
-func wantIn(t *testing.T, text string, parts ...string) {
+func wantIn(t testing.TB, text string, parts ...string) {
 	t.Helper()
 	for _, part := range parts {
 		if !strings.Contains(text, part) {
@@ -151,6 +151,6 @@ func wantIn(t *testing.T, text string, parts ...string) {
 	}
 }
 
-func dbPath(t *testing.T) string {
+func dbPath(t testing.TB) string {
 	return filepath.Join(t.TempDir(), "data", "temporal.db")
 }

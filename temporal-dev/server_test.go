@@ -34,7 +34,7 @@ func doubleAfterSignal(ctx workflow.Context, n int) (int, error) {
 
 func double(_ context.Context, n int) (int, error) { return 2 * n, nil }
 
-func dial(t *testing.T, p *program) client.Client {
+func dial(t testing.TB, p *program) client.Client {
 	t.Helper()
 	c, err := client.Dial(client.Options{
 		HostPort: p.info.Address, Namespace: p.info.Namespace,
@@ -59,7 +59,7 @@ func work(t *testing.T, c client.Client) {
 	t.Cleanup(w.Stop)
 }
 
-func testContext(t *testing.T) context.Context {
+func testContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
@@ -224,7 +224,7 @@ func TestOddFileName(t *testing.T) {
 	}
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if ok() {
