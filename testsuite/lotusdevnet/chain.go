@@ -27,7 +27,7 @@ import (
 )
 
 // measuredEpochs are mined before the ready line, to tell how long an epoch really takes here. The first deadline with
-// sectors opens 58 epochs after genesis, with its challenge 20 before: there is no time for many.
+// sectors opens 118 epochs after genesis, with its challenge 20 before: there is no time for many.
 const measuredEpochs = 8
 
 // stopLimit is how long Lotus may take to stop; it has no state worth keeping.
@@ -49,7 +49,7 @@ type sectorStore struct {
 }
 
 // run is the whole life of the chain. What fails in it fails the "test", and so the program.
-func run(ctx context.Context, t *testing.T, opts options.Options, stdout *os.File) {
+func run(ctx context.Context, t *testing.T, opts options.Options, rpc net.Listener, stdout *os.File) {
 	// Registered first, so it runs after the kit's own.
 	t.Cleanup(func() { _ = os.RemoveAll(opts.Scratch()) })
 	ctx, cancel := context.WithCancel(ctx)
@@ -60,7 +60,7 @@ func run(ctx context.Context, t *testing.T, opts options.Options, stdout *os.Fil
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil)) // the default one is Lotus's by now
 
 	client, miner, ens := start(t, opts)
-	apiInfo, err := serveRPC(ctx, t, client, opts.Listen)
+	apiInfo, err := serveRPC(ctx, t, client, rpc)
 	require.NoError(t, err)
 
 	ens.InterconnectAll().BeginMining(opts.Epoch)
@@ -74,8 +74,9 @@ func run(ctx context.Context, t *testing.T, opts options.Options, stdout *os.Fil
 	heads, err := client.ChainNotify(ctx)
 	require.NoError(t, err)
 	require.NoError(t, f.begin(ctx, heads))
-	control, err := serve(t, "127.0.0.1:0", report.Handler(f.ledger, cancel))
+	control, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
+	serve(t, control, report.Handler(f.ledger, cancel))
 
 	name := miner.ActorAddr.String()
 	require.NoError(t, json.NewEncoder(stdout).Encode(readyLine{
@@ -137,15 +138,12 @@ func start(t *testing.T, opts options.Options) (*kit.TestFullNode, *kit.TestMine
 
 // serveRPC serves the node's JSON-RPC as a Lotus daemon does, with tokens and permissions, and returns the
 // FULLNODE_API_INFO of a client that may do everything.
-func serveRPC(ctx context.Context, t *testing.T, client *kit.TestFullNode, listen string) (string, error) {
+func serveRPC(ctx context.Context, t *testing.T, client *kit.TestFullNode, l net.Listener) (string, error) {
 	handler, err := node.FullNodeHandler(client.FullNode, client.V2, true)
 	if err != nil {
 		return "", fmt.Errorf("making the JSON-RPC handler: %w", err)
 	}
-	l, err := serve(t, listen, handler)
-	if err != nil {
-		return "", err
-	}
+	serve(t, l, handler)
 	token, err := client.AuthNew(ctx, api.AllPermissions)
 	if err != nil {
 		return "", fmt.Errorf("making an API token: %w", err)
@@ -159,15 +157,10 @@ func serveRPC(ctx context.Context, t *testing.T, client *kit.TestFullNode, liste
 }
 
 // serve serves until the end of the test run.
-func serve(t *testing.T, listen string, handler http.Handler) (net.Listener, error) {
-	l, err := net.Listen("tcp", listen)
-	if err != nil {
-		return nil, fmt.Errorf("listening on %s: %w; choose another address or port 0", listen, err)
-	}
+func serve(t *testing.T, l net.Listener, handler http.Handler) {
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 30 * time.Second}
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(func() { _ = server.Close() })
-	return l, nil
 }
 
 // measureEpoch waits until the chain has grown by measuredEpochs and returns the time that one took.

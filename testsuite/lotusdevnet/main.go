@@ -9,6 +9,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"testing"
@@ -20,20 +21,23 @@ import (
 
 func main() {
 	opts, err := options.Parse(os.Args[1:], os.Getenv("FIL_PROOFS_PARAMETER_CACHE"))
-	if errors.Is(err, flag.ErrHelp) {
-		os.Exit(0)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return
+	case err != nil:
+		fail(2, err)
 	}
-	if err == nil {
-		err = opts.Prepare()
-	}
+	// Before anything that takes time: a taken port should be known at once.
+	rpc, err := net.Listen("tcp", opts.Listen)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "posthaste-lotusdevnet:", err)
-		os.Exit(2)
+		fail(1, fmt.Errorf("--listen %s: %w; choose another address, or port 0", opts.Listen, err))
+	}
+	if err := opts.Prepare(); err != nil {
+		fail(1, err)
 	}
 	stdout, err := keepStdout()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "posthaste-lotusdevnet:", err)
-		os.Exit(1)
+		fail(1, err)
 	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
@@ -45,7 +49,12 @@ func main() {
 	os.Args = []string{os.Args[0], "-test.v=true"}
 	testing.Main(
 		func(string, string) (bool, error) { return true, nil },
-		[]testing.InternalTest{{Name: "chain", F: func(t *testing.T) { run(ctx, t, opts, stdout) }}}, nil, nil)
+		[]testing.InternalTest{{Name: "chain", F: func(t *testing.T) { run(ctx, t, opts, rpc, stdout) }}}, nil, nil)
+}
+
+func fail(status int, err error) {
+	fmt.Fprintln(os.Stderr, "posthaste-lotusdevnet:", err)
+	os.Exit(status)
 }
 
 // keepStdout returns the real stdout and points descriptor 1 to stderr, because Lotus, its proofs library and the

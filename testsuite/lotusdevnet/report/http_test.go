@@ -22,8 +22,8 @@ func TestHandler(t *testing.T) {
 		"deadlines": [{
 			"miner": "f01000", "period_start": -2222, "index": 39, "open": 118, "close": 178, "closed": false,
 			"partitions": [
-				{"index": 0, "sectors": 2, "posted": false, "verified": false, "skipped": [], "faulty_after": 0},
-				{"index": 1, "sectors": 2, "posted": false, "verified": false, "skipped": [], "faulty_after": 0}
+				{"index": 0, "sectors": 2, "posted": false, "verified": false, "skipped": [], "faulty_after": 0, "landed_epoch": 0, "message": ""},
+				{"index": 1, "sectors": 2, "posted": false, "verified": false, "skipped": [], "faulty_after": 0, "landed_epoch": 0, "message": ""}
 			]
 		}],
 		"messages": {"posts": 0, "failed": 0, "sent_twice": 0},

@@ -198,9 +198,8 @@ func (l *Ledger) find(k Key) *entry {
 
 func (m *Messages) count(posts []Post) {
 	for _, p := range posts {
-		if p.OK {
-			m.Posts++
-		} else {
+		m.Posts++
+		if !p.OK {
 			m.Failed++
 		}
 	}

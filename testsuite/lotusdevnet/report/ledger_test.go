@@ -134,7 +134,7 @@ func TestMessages(t *testing.T) {
 	stray := post(3, false, 0)
 	stray.Deadline = 12
 	l.Landed(stray)
-	require.Equal(t, Messages{Posts: 1, Failed: 2, SentTwice: 1}, l.Report().Messages)
+	require.Equal(t, Messages{Posts: 3, Failed: 2, SentTwice: 1}, l.Report().Messages)
 }
 
 func TestRevertedPostsAreForgottenAndMayLandAgain(t *testing.T) {

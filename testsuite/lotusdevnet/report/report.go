@@ -35,14 +35,14 @@ type Partition struct {
 	Verified    bool     `json:"verified"`
 	Skipped     []uint64 `json:"skipped"`      // sectors that the post left out
 	FaultyAfter uint64   `json:"faulty_after"` // sectors faulty after the deadline's end
-	LandedEpoch int64    `json:"landed_epoch,omitempty"`
-	Message     string   `json:"message,omitempty"` // CID of the accepted message
+	LandedEpoch int64    `json:"landed_epoch"` // 0 unless posted
+	Message     string   `json:"message"`      // CID of the accepted message
 }
 
-// Messages counts SubmitWindowedPoSt messages to the miners that were executed since the start.
+// Messages counts SubmitWindowedPoSt messages to the miners in blocks since the start.
 type Messages struct {
-	Posts  int `json:"posts"`  // with exit code 0
-	Failed int `json:"failed"` // with any other
+	Posts  int `json:"posts"`  // all, whatever the actor said
+	Failed int `json:"failed"` // of these, with an exit code other than 0
 	// SentTwice counts partitions for which messages of more than one nonce, or of more than one sender, came into
 	// blocks within one period, whether or not the actor took the second.
 	SentTwice int `json:"sent_twice"`
