@@ -18,7 +18,7 @@ import (
 
 // Cards proves on whichever card is free.
 type Cards interface {
-	Prove(ctx context.Context, task prover.Task, avoid []string, progress func(post.Progress)) (prover.Result, error)
+	Prove(ctx context.Context, task prover.Task, avoid []string, progress func(post.Progress)) (*prover.Result, error)
 }
 
 // Stores knows where the files of a sector are on this machine.

@@ -200,7 +200,7 @@ func TestEverythingGoesWell(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, post.StatePosted, result.State)
 	require.Len(t, s.requests, 2)
-	require.Equal(t, "wdpost-f01000-0-3/p0/1", s.requests[0].ID)
+	require.ElementsMatch(t, []string{"wdpost-f01000-0-3/p0/1", "wdpost-f01000-0-3/p1/1"}, []string{s.requests[0].ID, s.requests[1].ID})
 	require.GreaterOrEqual(t, result.Partitions[0].Landed, s.deadline.Open+s.settings.SubmitConfidence, "submitted before Open + confidence")
 	require.Equal(t, "w1/gpu0", result.Partitions[1].Card)
 	require.Greater(t, s.now(), s.deadline.Close, "the chain was not asked after Close")

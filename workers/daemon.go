@@ -1,0 +1,267 @@
+package workers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+	"go.uber.org/fx"
+
+	"posthaste/activities"
+	"posthaste/chain"
+	"posthaste/config"
+	"posthaste/post"
+	"posthaste/prover"
+	"posthaste/sectors"
+	"posthaste/workflows"
+)
+
+// Daemon is a process that drives workflows, reads the chain and looks sectors up. It is stateless: run two or ten.
+func Daemon(c *config.Config, log *slog.Logger) fx.Option {
+	return fx.Options(
+		fx.Supply(c, log),
+		fx.Provide(newNode, newHeads, newIndex, newDaemonClient, newDaemonActivities),
+		fx.Invoke(runDaemon),
+	)
+}
+
+func newNode(lc fx.Lifecycle, c *config.Config) (*chain.Node, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	node, err := chain.Dial(ctx, c.Chain.APIInfo.Reveal(), chain.Options{EpochDuration: c.Chain.EpochDuration})
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	lc.Append(fx.Hook{OnStop: func(context.Context) error { node.Close(); cancel(); return nil }})
+	return node, nil
+}
+
+// newHeads follows the chain's head for the whole process.
+func newHeads(lc fx.Lifecycle, down fx.Shutdowner, node *chain.Node, log *slog.Logger) *chain.Follower {
+	heads := chain.NewFollower(node, log)
+	background(lc, down, log, "following the chain", heads.Run)
+	return heads
+}
+
+// newIndex lists the daemon's stores, and again from time to time.
+func newIndex(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, log *slog.Logger) (*sectors.Index, error) {
+	stores, err := sectors.NewStores(storesOf(c.Stores))
+	if err != nil {
+		return nil, err
+	}
+	index := sectors.NewIndex(stores, sectors.IndexOptions{Log: log})
+	background(lc, down, log, "listing stores", func(ctx context.Context) error {
+		reportStores(ctx, stores, log)
+		index.Run(ctx)
+		return nil
+	})
+	return index, nil
+}
+
+func storesOf(configured []config.Store) []sectors.Store {
+	out := make([]sectors.Store, len(configured))
+	for i, s := range configured {
+		out[i] = sectors.Store{Name: s.Name, Path: s.Path}
+	}
+	return out
+}
+
+// reportStores says which stores are in trouble; the others work all the same.
+func reportStores(ctx context.Context, stores *sectors.Stores, log *slog.Logger) {
+	for _, problem := range stores.Check(ctx) {
+		log.Error("a store is in trouble; its sectors cannot be proven until it is back", "store", problem.Store.Name, "path", problem.Store.Path, "error", problem.Err)
+	}
+}
+
+func newDaemonClient(lc fx.Lifecycle, c *config.Config, log *slog.Logger) (client.Client, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	temporal, err := Dial(c.Temporal, identity("daemon", host), log)
+	if err == nil {
+		closing(lc, temporal)
+	}
+	return temporal, err
+}
+
+// daemonActivities are what a daemon registers.
+type daemonActivities struct {
+	chain    *activities.Chain
+	messages *activities.Messages
+	watch    *activities.Watch
+	sectors  *activities.Sectors
+}
+
+func newDaemonActivities(node *chain.Node, heads *chain.Follower, index *sectors.Index, temporal client.Client, log *slog.Logger) daemonActivities {
+	return daemonActivities{
+		chain:    &activities.Chain{Node: node, Heads: heads},
+		messages: &activities.Messages{Node: node},
+		watch:    &activities.Watch{Node: node, Heads: heads, Temporal: temporal, Log: log},
+		sectors:  &activities.Sectors{Index: index, Verify: prover.Verify},
+	}
+}
+
+// runDaemon polls the daemon's queues and keeps the miners' workflows there.
+func runDaemon(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, log *slog.Logger, temporal client.Client, node *chain.Node, a daemonActivities) {
+	background(lc, down, log, "the daemon", func(ctx context.Context) error {
+		if err := awaitTemporal(ctx, c.Temporal, temporal, log); err != nil {
+			return err
+		}
+		if err := registerAttributes(ctx, c.Temporal, temporal, log); err != nil {
+			return err
+		}
+		log.Info("driving workflows", "temporal", c.Temporal.Address, "namespace", c.Temporal.Namespace, "node", node.Endpoint())
+		return poll(ctx, daemonWorkers(temporal, down, log, a)...)
+	})
+	background(lc, down, log, "checking the token", func(ctx context.Context) error { return checkToken(ctx, node, log) })
+	background(lc, down, log, "ensuring miners", func(ctx context.Context) error {
+		if err := awaitTemporal(ctx, c.Temporal, temporal, log); err != nil {
+			return err
+		}
+		return ensureMiners(ctx, c.Miners, node, temporal, log)
+	})
+}
+
+// daemonWorkers poll the workflows' and the chain's queue, and that of lookups.
+func daemonWorkers(temporal client.Client, down fx.Shutdowner, log *slog.Logger, a daemonActivities) []worker.Worker {
+	options := worker.Options{
+		// Waiting for an epoch and watching a miner hold a slot for long and cost nothing: room for hundreds of deadlines.
+		MaxConcurrentActivityExecutionSize: 2000,
+		// An alias of a registered name would be a second name in histories.
+		DisableRegistrationAliasing: true,
+		// A daemon that stops lets its activities return; what does not is done again by another.
+		WorkerStopTimeout: 5 * time.Second,
+		OnFatalError:      fatal(down, log),
+	}
+	main := worker.New(temporal, workflows.QueueChain, options)
+	RegisterWorkflows(main)
+	register(main, map[string]any{
+		workflows.ActivityWatchDeadlines:      a.watch.WatchDeadlines,
+		workflows.ActivityRequestMessage:      a.watch.RequestMessage,
+		workflows.ActivityAwaitEpoch:          a.chain.AwaitEpoch,
+		workflows.ActivityLoadDeadline:        a.chain.LoadDeadline,
+		workflows.ActivityLoadPartition:       a.chain.LoadPartition,
+		workflows.ActivityChallengeRandomness: a.chain.ChallengeRandomness,
+		workflows.ActivityBuildPost:           a.chain.BuildPost,
+		workflows.ActivityConfirmMessage:      a.chain.ConfirmMessage,
+		workflows.ActivityCheckDeadline:       a.chain.CheckDeadline,
+		workflows.ActivityPrepareMessage:      a.messages.PrepareMessage,
+		workflows.ActivitySignMessage:         a.messages.SignMessage,
+		workflows.ActivityPushMessage:         a.messages.PushMessage,
+		workflows.ActivityFollowMessages:      a.messages.FollowMessages,
+	})
+	lookups := options
+	lookups.DisableWorkflowWorker = true
+	lookups.MaxConcurrentActivityExecutionSize = 32
+	second := worker.New(temporal, workflows.QueueSectors, lookups)
+	register(second, map[string]any{
+		workflows.ActivityLookupSectors: a.sectors.LookupSectors,
+		workflows.ActivityVerifyProof:   a.sectors.VerifyProof,
+	})
+	return []worker.Worker{main, second}
+}
+
+// RegisterWorkflows registers the workflows under their names, for daemons and for replay.
+func RegisterWorkflows(r worker.WorkflowRegistry) {
+	for name, w := range map[string]any{
+		workflows.NameMinerWorkflow:    workflows.MinerWorkflow,
+		workflows.NameDeadlineWorkflow: workflows.DeadlineWorkflow,
+		workflows.NameSenderWorkflow:   workflows.SenderWorkflow,
+	} {
+		r.RegisterWorkflowWithOptions(w, workflow.RegisterOptions{Name: name})
+	}
+}
+
+func register(r worker.ActivityRegistry, all map[string]any) {
+	for name, f := range all {
+		r.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
+	}
+}
+
+// fatal ends the process when the SDK gives up on a worker.
+func fatal(down fx.Shutdowner, log *slog.Logger) func(error) {
+	return func(err error) {
+		log.Error("polling Temporal failed for good", "error", err)
+		_ = down.Shutdown(fx.ExitCode(1))
+	}
+}
+
+// checkToken says at once, and not at the first Close, that the node's token may not sign.
+func checkToken(ctx context.Context, node *chain.Node, log *slog.Logger) error {
+	return until(ctx, log, "the node's token", 30*time.Second, func(ctx context.Context) error {
+		permissions, err := node.Permissions(ctx)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(permissions, "sign") && len(permissions) > 0 {
+			return fmt.Errorf("it may only %v and posts must be signed; make one with `lotus auth api-info --perm sign` and restart the daemon", permissions)
+		}
+		return nil
+	})
+}
+
+// ensureEvery is how often a daemon makes sure that its miners' workflows exist: an operator may have terminated one.
+const ensureEvery = time.Minute
+
+// ensureMiners starts each configured miner's workflow, or tells the running one its configuration.
+func ensureMiners(ctx context.Context, miners []config.Miner, node *chain.Node, temporal client.Client, log *slog.Logger) error {
+	var epoch time.Duration
+	err := until(ctx, log, "the node at "+node.Endpoint(), 5*time.Second, func(ctx context.Context) (err error) {
+		epoch, err = node.EpochDuration(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	ticker := time.NewTicker(ensureEvery)
+	defer ticker.Stop()
+	for {
+		for _, m := range miners {
+			if !m.Enabled {
+				continue
+			}
+			m.Settings.EpochDuration = epoch
+			err := until(ctx, log, "the workflow of "+post.MinerName(m.ID), 10*time.Second, func(ctx context.Context) error {
+				return EnsureMiner(ctx, temporal, workflows.WatchInput{Miner: m.ID, Settings: m.Settings})
+			})
+			if err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// MinerWorkflowID names the one workflow of a miner.
+func MinerWorkflowID(in workflows.WatchInput) string { return "miner-" + post.MinerName(in.Miner) }
+
+// EnsureMiner makes sure that a miner's workflow runs and knows its configuration.
+func EnsureMiner(ctx context.Context, t client.Client, in workflows.WatchInput) error {
+	limited, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	id := MinerWorkflowID(in)
+	_, err := t.SignalWithStartWorkflow(limited, id, workflows.SignalConfigure, in, client.StartWorkflowOptions{
+		ID: id, TaskQueue: workflows.QueueChain,
+		StaticSummary: "deadlines of " + post.MinerName(in.Miner),
+		TypedSearchAttributes: temporal.NewSearchAttributes(
+			temporal.NewSearchAttributeKeyKeyword(workflows.AttributeMiner).ValueSet(post.MinerName(in.Miner))),
+	}, workflows.NameMinerWorkflow, workflows.MinerState{WatchInput: in})
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("starting or configuring workflow %s: %w", id, err)
+	}
+	return err
+}

@@ -1,0 +1,215 @@
+package workflows_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/filecoin-project/go-state-types/abi"
+	"github.com/stretchr/testify/mock"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+
+	"posthaste/post"
+	"posthaste/workflows"
+)
+
+// sending is a sender's workflow with a pool and a chain played by the test. An epoch passes with every AwaitEpoch.
+type sending struct {
+	*testing.T
+	env       *testsuite.TestWorkflowEnvironment
+	head      abi.ChainEpoch
+	landAfter abi.ChainEpoch // epochs from the first push to landing
+	takenAt   abi.ChainEpoch // when another message has used the nonce; 0: never
+	prepare   func(r post.MessageRequest) error
+	push      func(times int) error
+
+	signed  []string // messages, as the workflow recorded them: "request nonce"
+	pushed  map[string]int
+	firstAt map[string]abi.ChainEpoch
+	lost    map[string]bool // dropped by a reorg until pushed again
+	answers []post.MessageSettled
+	nonce   uint64 // of the chain
+	pushes  int
+}
+
+func newSending(t *testing.T) *sending {
+	s := &sending{T: t, head: 100, landAfter: 2, pushed: map[string]int{}, firstAt: map[string]abi.ChainEpoch{}, lost: map[string]bool{}}
+	s.prepare = func(post.MessageRequest) error { return nil }
+	s.push = func(int) error { return nil }
+	var suite testsuite.WorkflowTestSuite
+	s.env = suite.NewTestWorkflowEnvironment()
+	s.env.SetTestTimeout(20 * time.Second)
+	s.env.RegisterWorkflow(workflows.SenderWorkflow)
+	s.env.OnSignalExternalWorkflow(mock.Anything, mock.Anything, mock.Anything, workflows.SignalMessageSettled, mock.Anything).Return(
+		func(_, _, _, _ string, arg any) error {
+			s.answers = append(s.answers, arg.(post.MessageSettled))
+			return nil
+		})
+	register := func(name string, f any) { s.env.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name}) }
+	register(workflows.ActivityAwaitEpoch, func(context.Context, workflows.AwaitInput) (abi.ChainEpoch, error) {
+		s.head++
+		return s.head, nil
+	})
+	register(workflows.ActivityPrepareMessage, func(_ context.Context, in workflows.PrepareInput) (workflows.Prepared, error) {
+		if err := s.prepare(in.Request); err != nil {
+			return workflows.Prepared{}, err
+		}
+		raw, err := json.Marshal(in.Request.ID)
+		return workflows.Prepared{Message: raw, Nonce: s.nonce, Head: s.head}, err
+	})
+	register(workflows.ActivitySignMessage, func(_ context.Context, in workflows.SignInput) (workflows.Signed, error) {
+		var id string
+		if err := json.Unmarshal(in.Message, &id); err != nil {
+			return workflows.Signed{}, err
+		}
+		name := fmt.Sprintf("%s nonce %d", id, in.Nonce)
+		s.signed = append(s.signed, name)
+		return workflows.Signed{Message: name, Bytes: []byte(name)}, nil
+	})
+	register(workflows.ActivityPushMessage, func(_ context.Context, in workflows.Signed) error {
+		s.pushes++
+		if err := s.push(s.pushes); err != nil {
+			return err
+		}
+		require.Equal(t, in.Message, string(in.Bytes), "other bytes than were recorded")
+		if s.pushed[in.Message]++; s.pushed[in.Message] == 1 {
+			s.firstAt[in.Message] = s.head
+		}
+		delete(s.lost, in.Message)
+		return nil
+	})
+	register(workflows.ActivityFollowMessages, func(_ context.Context, in workflows.FollowInput) (post.Sender, error) {
+		out := post.Sender{Head: s.head, Nonce: s.nonce}
+		if s.takenAt != 0 && s.head >= s.takenAt {
+			out.Nonce++
+		}
+		for _, m := range in.Messages {
+			at, pushed := s.firstAt[m]
+			found := pushed && !s.lost[m] && s.head >= at+s.landAfter
+			out.Looks = append(out.Looks, post.Look{Found: found, Epoch: at + s.landAfter})
+		}
+		return out, nil
+	})
+	return s
+}
+
+func request(id string) post.MessageRequest {
+	return post.MessageRequest{ID: id, ReplyTo: "wdpost-" + id, From: "f3sender", To: "f01000", Method: 5, Params: []byte("p"), Expires: 130, EpochDuration: epoch}
+}
+
+// ask signals a request some time after the start.
+func (s *sending) ask(after time.Duration, r post.MessageRequest) {
+	s.env.RegisterDelayedCallback(func() { s.env.SignalWorkflow(workflows.SignalSend, r) }, after)
+}
+
+// run lets the workflow go until nothing happens any more; it waits for requests for ever, so the end is a cancellation.
+func (s *sending) run(state workflows.SenderState) {
+	s.env.RegisterDelayedCallback(s.env.CancelWorkflow, 48*time.Hour)
+	s.env.ExecuteWorkflow(workflows.SenderWorkflow, state)
+	require.True(s, s.env.IsWorkflowCompleted())
+	require.True(s, temporal.IsCanceledError(s.env.GetWorkflowError()), "%v", s.env.GetWorkflowError())
+}
+
+func (s *sending) start() { s.run(workflows.SenderState{From: "f3sender"}) }
+
+func (s *sending) outcomes() (all []post.Outcome) {
+	for _, a := range s.answers {
+		all = append(all, a.Outcome)
+	}
+	return all
+}
+
+func TestTwoRequestsGetTwoNonces(t *testing.T) {
+	s := newSending(t)
+	s.ask(time.Second, request("a"))
+	s.ask(time.Second, request("b"))
+	s.start()
+	require.Equal(t, []string{"a nonce 0", "b nonce 1"}, s.signed)
+	require.Equal(t, []post.Outcome{post.OutcomeLanded, post.OutcomeLanded}, s.outcomes())
+}
+
+func TestAskedTwiceSendsOnceAndAnswersTwice(t *testing.T) {
+	s := newSending(t)
+	s.ask(time.Second, request("a"))
+	s.ask(time.Hour, request("a"))
+	s.start()
+	require.Equal(t, []string{"a nonce 0"}, s.signed)
+	require.Equal(t, []post.Outcome{post.OutcomeLanded, post.OutcomeLanded}, s.outcomes())
+	require.Equal(t, 1, s.pushed["a nonce 0"])
+}
+
+func TestDroppedByAReorgIsPushedAgainWithTheSameBytes(t *testing.T) {
+	s := newSending(t)
+	s.ask(time.Second, request("a"))
+	s.env.RegisterDelayedCallback(func() { s.lost["a nonce 0"] = true }, time.Hour)
+	again := request("a")
+	again.Lost = 1
+	s.ask(2*time.Hour, again)
+	s.start()
+	require.Equal(t, []string{"a nonce 0"}, s.signed, "a second message was signed")
+	require.Equal(t, 2, s.pushed["a nonce 0"])
+	require.Equal(t, 1, s.answers[1].Lost)
+	require.Equal(t, post.OutcomeLanded, s.answers[1].Outcome)
+}
+
+func TestRefusedRequestSignsNothing(t *testing.T) {
+	s := newSending(t)
+	s.prepare = func(post.MessageRequest) error {
+		return temporal.NewNonRetryableApplicationError("exit code 16", workflows.ErrorRefused, nil)
+	}
+	s.ask(time.Second, request("a"))
+	s.start()
+	require.Empty(t, s.signed)
+	require.Equal(t, []post.Outcome{post.OutcomeRefused}, s.outcomes())
+	require.Contains(t, s.answers[0].Reason, "exit code 16")
+}
+
+func TestPushThatFailsIsMadeAgainLater(t *testing.T) {
+	s := newSending(t)
+	s.push = func(times int) error {
+		if times < 20 {
+			return errors.New("the node is away")
+		}
+		return nil
+	}
+	s.ask(time.Second, request("a"))
+	s.start()
+	require.Equal(t, []string{"a nonce 0"}, s.signed)
+	require.Equal(t, []post.Outcome{post.OutcomeLanded}, s.outcomes())
+}
+
+func TestMessageThatDoesNotLandExpires(t *testing.T) {
+	s := newSending(t)
+	s.landAfter = 1000
+	s.ask(time.Second, request("a"))
+	s.start()
+	require.Equal(t, []post.Outcome{post.OutcomeExpired}, s.outcomes())
+	require.Greater(t, s.pushed["a nonce 0"], 3, "a pool may have forgotten it")
+}
+
+func TestNonceTakenBySomebodyElse(t *testing.T) {
+	s := newSending(t)
+	s.landAfter = 1000
+	s.takenAt = 103
+	s.ask(time.Second, request("a"))
+	s.start()
+	require.Equal(t, []post.Outcome{post.OutcomeFailed}, s.outcomes())
+	require.Contains(t, s.answers[0].Reason, "does something else send from that address")
+}
+
+func TestPendingMessagesGoOnInTheNextRun(t *testing.T) {
+	s := newSending(t)
+	s.firstAt["a nonce 4"], s.pushed["a nonce 4"] = 100, 1
+	pending := post.Sent{Request: request("a"), Nonce: 4, Message: "a nonce 4", Signed: []byte("a nonce 4"), Pushed: 100}
+	s.ask(time.Second, request("b"))
+	s.nonce = 4
+	s.run(workflows.SenderState{From: "f3sender", Pending: []post.Sent{pending}, Head: 100})
+	require.Equal(t, []string{"b nonce 5"}, s.signed, "the pending message's nonce was given out again")
+	require.Len(t, s.answers, 2)
+}
