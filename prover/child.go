@@ -39,6 +39,7 @@ type child struct {
 
 	lastTick atomic.Int64 // UnixNano of the last progress line; 0: none yet, so maybe a foreign program
 	killedAs atomic.Pointer[error]
+	dying    atomic.Bool // killed, or seen to have ended: not to be given jobs
 
 	mu     sync.Mutex
 	ended  bool // reaped: its process group must not be signalled any more
@@ -104,6 +105,7 @@ func launch(config CardConfig, kind string, log *slog.Logger) (*child, error) {
 // wait returns when the process has ended, whoever ended it, and everything that waits for it has been told.
 func (c *child) wait() {
 	err := c.cmd.Wait()
+	c.dying.Store(true)
 	// What the process has left behind would hold its pipes and its GPU.
 	_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
 	c.mu.Lock()
@@ -141,6 +143,7 @@ func (c *child) deathReason(err error) error {
 
 // kill ends the child and whatever it has started. The reason becomes the error of its jobs.
 func (c *child) kill(reason error) {
+	c.dying.Store(true)
 	c.killedAs.CompareAndSwap(nil, &reason)
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -29,7 +29,16 @@ func TestMain(m *testing.M) {
 	switch behaviour := os.Getenv(childEnv); behaviour {
 	case "":
 		os.Exit(m.Run())
+	case "parent":
+		parentOfADeafChild()
 	case "real":
+		if os.Getenv("STRAY_OUTPUT") != "" {
+			go func() {
+				for range time.Tick(20 * time.Millisecond) {
+					_, _ = syscall.Write(1, []byte("printed by a library\n"))
+				}
+			}()
+		}
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
 		if err := RunProcessor(ctx, KindWindow, os.Stdin, os.Stdout, ProcessorOptions{}); err != nil {
@@ -41,6 +50,21 @@ func TestMain(m *testing.M) {
 	}
 }
 
+// parentOfADeafChild runs a pool and prints the process ID of its card.
+func parentOfADeafChild() {
+	pool, err := NewPool([]CardConfig{fake("gpu0", "deaf")}, PoolOptions{})
+	if err != nil {
+		panic(err)
+	}
+	go func() {
+		for pool.Status()[0].State != StateIdle {
+			time.Sleep(time.Millisecond)
+		}
+		fmt.Println(pool.Status()[0].PID)
+	}()
+	_ = pool.Run(context.Background())
+}
+
 // fakeChild is a foreign program that speaks the protocol, well or badly.
 func fakeChild(behaviour string) {
 	switch behaviour {
@@ -49,7 +73,9 @@ func fakeChild(behaviour string) {
 		os.Exit(3)
 	case "never ready":
 		fmt.Println("window_post processor is getting ready")
-		select {}
+		for {
+			time.Sleep(time.Hour)
+		}
 	case "dies once":
 		mark := os.Getenv("MARK")
 		if _, err := os.Stat(mark); err != nil {
@@ -58,6 +84,11 @@ func fakeChild(behaviour string) {
 		}
 	case "garbage first":
 		fmt.Println("CUDA version 12")
+	case "deaf":
+		fmt.Println("window_post processor ready")
+		for {
+			time.Sleep(time.Hour)
+		}
 	}
 	fmt.Println("window_post processor ready")
 	scanner := bufio.NewScanner(os.Stdin)

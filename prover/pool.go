@@ -219,7 +219,7 @@ func (p *Pool) choose(avoid []string) *card {
 	var best *card
 	var bestAvoided bool
 	for _, c := range p.cards {
-		if c.child == nil || len(c.slots) >= c.capacity() {
+		if c.child == nil || c.child.dying.Load() || len(c.slots) >= c.capacity() {
 			continue
 		}
 		avoided := slices.Contains(avoid, c.config.Name)

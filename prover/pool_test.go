@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -108,7 +109,7 @@ func TestAKilledChildFailsItsJobAtOnce(t *testing.T) {
 		got <- err
 	}()
 	busy := eventually(t, pool, "proving", func(s CardStatus) bool { return s.State == StateProving })
-	require.Equal(t, []string{"f01000: 1 sectors (1)"}, busy.Jobs)
+	require.Equal(t, []string{"f01000: sectors 1 (1)"}, busy.Jobs)
 	require.True(t, busy.Alive)
 	killed := time.Now()
 	require.NoError(t, syscall.Kill(busy.PID, syscall.SIGKILL))
@@ -148,6 +149,22 @@ wait
 func running(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && !strings.Contains(string(stat), ") Z ")
+}
+
+// A worker that is killed leaves no process behind, not even one that never looks at stdin.
+func TestTheChildDiesWithItsParent(t *testing.T) {
+	parent := exec.CommandContext(t.Context(), os.Args[0])
+	parent.Env = append(os.Environ(), childEnv+"=parent")
+	stdout, err := parent.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, parent.Start())
+	var child int
+	_, err = fmt.Fscan(stdout, &child)
+	require.NoError(t, err)
+	require.True(t, running(child))
+	require.NoError(t, parent.Process.Kill())
+	_ = parent.Wait()
+	require.Eventually(t, func() bool { return !running(child) }, 5*time.Second, 5*time.Millisecond)
 }
 
 func TestCancellingOneOfTwoJobsLeavesTheOther(t *testing.T) {

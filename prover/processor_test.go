@@ -177,7 +177,7 @@ func TestUnderDamocles(t *testing.T) {
 	dir, _, task := sealed(t, 2)
 	require.NoError(t, sealing.Delete(dir, miner, 1))
 	command := exec.CommandContext(t.Context(), os.Args[0])
-	command.Env = append(os.Environ(), childEnv+"=real", "RUST_LOG=info")
+	command.Env = append(os.Environ(), childEnv+"=real", "RUST_LOG=info", "STRAY_OUTPUT=yes")
 	stdin, err := command.StdinPipe()
 	require.NoError(t, err)
 	stdout, err := command.StdoutPipe()

@@ -79,7 +79,7 @@ func describe(task Task) string {
 	if len(text) > 40 {
 		text = text[:40] + "…"
 	}
-	return fmt.Sprintf("%s: %d sectors (%s)", post.MinerName(abi.ActorID(task.MinerID)), len(numbers), text)
+	return fmt.Sprintf("%s: sectors %s (%d)", post.MinerName(abi.ActorID(task.MinerID)), text, len(numbers))
 }
 
 // run is one job on its card.

@@ -132,7 +132,7 @@ func checkVanilla(v *Vanillas, s SectorProof) string {
 	case strings.Contains(err.Error(), textTooFew):
 		return ""
 	case strings.Contains(err.Error(), textNotVerified):
-		return "vanilla proof does not verify: the replica and its cache agree with each other but are not those of the CommR on the chain"
+		return "vanilla proof does not verify: its files agree with each other, but are those of another CommR than the chain's, or p_aux is damaged"
 	default:
 		return "vanilla proof: " + oneLine(err)
 	}
@@ -146,9 +146,13 @@ const (
 	vanillaTail    = 32 + 32
 )
 
-// malformed says whether one of the proofs does not even have the layout.
+// malformed says whether one of the proofs does not even have the layout, or not the length of the others: for one proof
+// type all are equally long.
 func malformed(chunk []SectorProof) bool {
-	return slices.ContainsFunc(chunk, func(s SectorProof) bool { _, err := cutVanilla(s); return err != nil })
+	return slices.ContainsFunc(chunk, func(s SectorProof) bool {
+		_, err := cutVanilla(s)
+		return err != nil || len(s.Proof) != len(chunk[0].Proof)
+	})
 }
 
 // cutVanilla is a copy of a vanilla proof that lacks its last path and has another sector number.
@@ -175,7 +179,7 @@ func cutVanilla(s SectorProof) ([]byte, error) {
 // them: the parameter cache, a reader that ran out of bytes, a point that is not on the curve.
 func libraryError(proofType abi.RegisteredPoStProof, err error) error {
 	text := oneLine(err)
-	for _, sign := range []string{"No cached parameters", "arameters", "failed to fill whole buffer", "not on curve", "point", "verifying key", "unexpected end", "invalid G1", "invalid G2"} {
+	for _, sign := range []string{"arameters", "failed to fill whole buffer", "not on curve", "subgroup", "verifying key"} {
 		if strings.Contains(text, sign) {
 			return parameterError(proofType, "the library says: "+text+" (folder "+ParameterFolder()+")")
 		}
