@@ -211,9 +211,14 @@ func (n *Node) MpoolPending(ctx context.Context, key TipSetKey) ([]*SignedMessag
 	return call(ctx, n, "MpoolPending", func(ctx context.Context) ([]*SignedMessage, error) { return n.api.MpoolPending(ctx, key) })
 }
 
-// MpoolPush puts a signed message into the node's pool. The same bytes again are harmless.
+// MpoolPush puts a signed message into the node's pool. The same bytes again are harmless: a node that says that it has them
+// already has them, which is what was asked for.
 func (n *Node) MpoolPush(ctx context.Context, message *SignedMessage) (cid.Cid, error) {
-	return call(ctx, n, "MpoolPush", func(ctx context.Context) (cid.Cid, error) { return n.api.MpoolPush(ctx, message) })
+	name, err := call(ctx, n, "MpoolPush", func(ctx context.Context) (cid.Cid, error) { return n.api.MpoolPush(ctx, message) })
+	if err != nil && strings.Contains(err.Error(), "already in mpool") && !strings.Contains(err.Error(), "increase GasPremium") {
+		return message.Cid()
+	}
+	return name, err
 }
 
 // WalletHas says whether the node's wallet holds the key of an address.
