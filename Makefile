@@ -1,0 +1,63 @@
+# posthaste: what there is to build, run and test. `make` lists it.
+#
+# What takes minutes is kept in ~/.cache/posthaste (POSTHASTE_CACHE), by version and features, and in Go's own cache.
+
+# FVM is only needed by a full node: our binaries are built without it.
+GO_TAGS := nofvm
+PARAMETERS = $(shell build/parameters.sh)
+export GOFLAGS := -tags=$(GO_TAGS)
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+.PHONY: demo
+demo: build params ## two miners, a simulated chain, real proofs: eight deadlines from challenge to chain
+	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) bin/posthaste demo $(ARGS)
+
+.PHONY: demo-lotus
+demo-lotus: build params lotusdevnet ## the same main job against a real Lotus node with the real actors
+	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) bin/posthaste demo --chain bin/posthaste-lotusdevnet $(ARGS)
+
+.PHONY: test
+test: build params check ## all tests: unit, workflow, replay, integration with real proofs and killed processes
+	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) go test -timeout 40m ./...
+	cd temporal-dev && GOFLAGS= CGO_ENABLED=0 go test -timeout 10m ./...
+
+.PHONY: bench
+bench: build params ## the figures of docs/performance.md: name, value, unit, goal, ok or short
+	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) go run ./testsuite/bench
+
+.PHONY: check
+check: ffi ## formatting, vet, and that workflow code is deterministic
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "not formatted: $$unformatted"; exit 1; fi
+	go vet ./...
+	cd temporal-dev && GOFLAGS= CGO_ENABLED=0 go vet ./...
+	CGO_ENABLED=0 go tool workflowcheck ./workflows
+
+.PHONY: build
+build: ffi ## bin/posthaste, bin/posthaste-devnet and bin/temporal-dev
+	@build/go.sh posthaste . ./cmd/posthaste 450
+	@build/go.sh posthaste-devnet . ./testsuite/devnet/devnetd 100
+	@GOFLAGS= CGO_ENABLED=0 build/go.sh temporal-dev temporal-dev . 1300 -ldflags '-s -w'
+
+.PHONY: lotusdevnet
+lotusdevnet: debian ## bin/posthaste-lotusdevnet, a real Lotus chain for tests (15 minutes from an empty cache)
+	@FFI_USE_GPU=0 FFI_DISABLE_FVM=0 build/libfilcrypto.sh testsuite/lotusdevnet/extern/filecoin-ffi
+	@GOFLAGS= build/go.sh posthaste-lotusdevnet testsuite/lotusdevnet . 1700
+
+.PHONY: ffi
+ffi: debian ## libfilcrypto, from source; FFI_USE_GPU, FFI_USE_OPENCL and FFI_USE_CUDA choose as in filecoin-ffi
+	@build/libfilcrypto.sh extern/filecoin-ffi
+
+.PHONY: params
+params: ## Groth16 parameters for 2 KiB test sectors, worthless for real ones
+	@build/parameters.sh >/dev/null
+
+.PHONY: debian
+debian:
+	@build/debian.sh
+
+.PHONY: clean
+clean: ## remove what was built here; the cache stays
+	rm -rf bin extern testsuite/lotusdevnet/extern
