@@ -105,48 +105,65 @@ func TestVerifyRefuses(t *testing.T) {
 	require.ErrorIs(t, err, ErrParameters)
 }
 
+// Every way in which a sector can be bad, in one task with two good ones: each is named with its reason, and the proof covers the
+// good ones.
 func TestBadSectorsAreSkippedInPlace(t *testing.T) {
 	needParameters(t)
-	for name, c := range map[string]struct {
-		damage func(t *testing.T, dir string, task *Task)
-		reason string
+	cases := []struct {
+		situation string
+		damage    func(dir string, n abi.SectorNumber, r *Replica) error
+		reason    string
 	}{
-		"replica missing": {func(t *testing.T, dir string, _ *Task) { require.NoError(t, sealing.Delete(dir, miner, 2)) }, "s-t01000-2 does not exist"},
-		"replica cut short": {func(t *testing.T, dir string, _ *Task) { require.NoError(t, sealing.Truncate(dir, miner, 2)) },
-			"s-t01000-2 holds 1024 bytes instead of 2048"},
-		"bits of the replica turned over": {func(t *testing.T, dir string, _ *Task) { require.NoError(t, sealing.FlipReplica(dir, miner, 2)) }, "vanilla proof"},
-		"bits of the tree turned over":    {func(t *testing.T, dir string, _ *Task) { require.NoError(t, sealing.FlipTree(dir, miner, 2)) }, "vanilla proof"},
-		"cache gone": {func(t *testing.T, dir string, _ *Task) {
-			require.NoError(t, os.RemoveAll(sealing.CacheDir(dir, miner, 2)))
-		}, "p_aux does not exist"},
-		"tree empty": {func(t *testing.T, dir string, _ *Task) {
-			require.NoError(t, os.Truncate(filepath.Join(sealing.CacheDir(dir, miner, 2), "sc-02-data-tree-r-last.dat"), 0))
+		{"replica missing", func(dir string, n abi.SectorNumber, _ *Replica) error { return sealing.Delete(dir, miner, n) }, "s-t01000-3 does not exist"},
+		{"replica cut short", func(dir string, n abi.SectorNumber, _ *Replica) error { return sealing.Truncate(dir, miner, n) },
+			"s-t01000-4 holds 1024 bytes instead of 2048"},
+		{"bits of the replica turned over", func(dir string, n abi.SectorNumber, _ *Replica) error { return sealing.FlipReplica(dir, miner, n) },
+			"vanilla proof for sector SectorId(5) is invalid"},
+		{"bits of the tree turned over", func(dir string, n abi.SectorNumber, _ *Replica) error { return sealing.FlipTree(dir, miner, n) },
+			"vanilla proof for sector SectorId(6) is invalid"},
+		{"cache gone", func(_ string, _ abi.SectorNumber, r *Replica) error { return os.RemoveAll(r.CacheDir) }, "p_aux does not exist"},
+		{"tree empty", func(_ string, _ abi.SectorNumber, r *Replica) error {
+			return os.Truncate(filepath.Join(r.CacheDir, "sc-02-data-tree-r-last.dat"), 0)
 		}, "sc-02-data-tree-r-last.dat is empty"},
-		"p_aux turned over": {func(t *testing.T, dir string, _ *Task) {
-			require.NoError(t, sealing.FlipBit(filepath.Join(sealing.CacheDir(dir, miner, 2), "p_aux"), 0))
+		{"tree cut short", func(_ string, _ abi.SectorNumber, r *Replica) error {
+			return os.Truncate(filepath.Join(r.CacheDir, "sc-02-data-tree-r-last.dat"), 16)
+		}, "vanilla proof: "},
+		{"CommC in p_aux turned over", func(_ string, _ abi.SectorNumber, r *Replica) error {
+			return sealing.FlipBit(filepath.Join(r.CacheDir, "p_aux"), 0)
 		}, "vanilla proof does not verify"},
-		"files of another sector": {func(t *testing.T, dir string, task *Task) {
-			task.Replicas[1].CacheDir, task.Replicas[1].SealedFile = task.Replicas[2].CacheDir, task.Replicas[2].SealedFile
+		{"CommRLast in p_aux turned over", func(_ string, _ abi.SectorNumber, r *Replica) error {
+			return sealing.FlipBit(filepath.Join(r.CacheDir, "p_aux"), 32)
+		}, "vanilla proof for sector SectorId(10) is invalid"},
+		{"files of another sector", func(dir string, _ abi.SectorNumber, r *Replica) error {
+			r.CacheDir, r.SealedFile = sealing.CacheDir(dir, miner, 1), sealing.SealedFile(dir, miner, 1)
+			return nil
 		}, "vanilla proof does not verify"},
-		"CommR not a field element": {func(t *testing.T, _ string, task *Task) {
-			for i := range task.Replicas[1].CommR {
-				task.Replicas[1].CommR[i] = 0xff
+		{"CommR not a field element", func(_ string, _ abi.SectorNumber, r *Replica) error {
+			for i := range r.CommR {
+				r.CommR[i] = 0xff
 			}
-		}, "vanilla proof"},
-		"CommR zero": {func(t *testing.T, _ string, task *Task) { task.Replicas[1].CommR = Bytes32{} }, "vanilla proof"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir, _, task := sealed(t, 3)
-			c.damage(t, dir, &task)
-			v, err := Vanilla(t.Context(), task, Reading{})
-			require.NoError(t, err)
-			proof, skipped, err := Snark(t.Context(), v)
-			require.NoError(t, err)
-			require.Len(t, skipped, 1)
-			require.EqualValues(t, 2, skipped[0].Sector)
-			require.Contains(t, skipped[0].Reason, c.reason)
-			t.Log(skipped[0].Reason)
-			require.True(t, verifies(t, task, skipped, proof), "the proof covers the others")
-		})
+			return nil
+		}, "Invalid commitment (comm_r)"},
+		{"CommR zero", func(_ string, _ abi.SectorNumber, r *Replica) error { r.CommR = Bytes32{}; return nil }, "Invalid all zero commitment"},
+		{"replica a folder", func(_ string, _ abi.SectorNumber, r *Replica) error {
+			r.SealedFile = filepath.Dir(r.SealedFile)
+			return nil
+		}, "is not a file"},
 	}
+	const good = 2
+	dir, _, task := sealed(t, good+len(cases))
+	for i, c := range cases {
+		require.NoError(t, c.damage(dir, abi.SectorNumber(good+1+i), &task.Replicas[good+i]), c.situation)
+	}
+	v, err := Vanilla(t.Context(), task, Reading{})
+	require.NoError(t, err)
+	proof, skipped, err := Snark(t.Context(), v)
+	require.NoError(t, err)
+	require.Len(t, skipped, len(cases))
+	for i, c := range cases {
+		require.EqualValues(t, good+1+i, skipped[i].Sector, c.situation)
+		require.Contains(t, skipped[i].Reason, c.reason, c.situation)
+		require.NotContains(t, skipped[i].Reason, "\n", c.situation)
+	}
+	require.True(t, verifies(t, task, skipped, proof))
 }

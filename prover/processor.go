@@ -172,24 +172,22 @@ func (p *processor) window(ctx context.Context, id uint64, task Task) (*Output, 
 	p.progress.phase(id, post.PhaseVanilla, len(task.Replicas))
 	start := time.Now()
 	vanillas, err := Vanilla(ctx, task, reading)
-	var skipped []post.Skipped
+	var skipped, known []post.Skipped
 	var proof []byte
 	if err == nil {
-		known := len(vanillas.Skipped)
+		known, skipped = vanillas.Skipped, vanillas.Skipped
 		// A parent of damocles takes no proof beside faults, so it is not worth the card's time.
-		if known == 0 || p.progress != nil {
-			p.progress.phase(id, post.PhaseSnark, len(task.Replicas))
+		if len(known) == 0 || p.progress != nil {
+			p.progress.phase(id, post.PhaseSnark, len(vanillas.Good))
 			snarkStart := time.Now()
 			proof, skipped, err = Snark(ctx, vanillas)
 			p.progress.times(id, snarkStart.Sub(start), time.Since(snarkStart))
 			p.progress.found(id, skipped, known)
-		} else {
-			skipped = vanillas.Skipped
 		}
 	}
 	var allBad *AllBadError
 	if errors.As(err, &allBad) {
-		p.progress.found(id, allBad.Skipped, 0)
+		p.progress.found(id, allBad.Skipped, known)
 		skipped, err = allBad.Skipped, nil
 	}
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -120,13 +121,15 @@ func (w *progressWriter) sector(id uint64, done, of int, bad *post.Skipped) {
 	}
 }
 
-// found tells of bad sectors that were not named while reading: those from the known-th on.
-func (w *progressWriter) found(id uint64, skipped []post.Skipped, known int) {
+// found tells of bad sectors that were not named while reading.
+func (w *progressWriter) found(id uint64, skipped, known []post.Skipped) {
 	if w == nil {
 		return
 	}
-	for _, s := range skipped[min(known, len(skipped)):] {
-		w.write(progressLine{ID: id, Bad: &s})
+	for _, s := range skipped {
+		if !slices.Contains(known, s) {
+			w.write(progressLine{ID: id, Bad: &s})
+		}
 	}
 }
 

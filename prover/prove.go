@@ -99,11 +99,10 @@ func (r *run) prove(ctx context.Context, task Task) error {
 		if err != nil {
 			return err
 		}
-		r.result.Skipped = append(r.result.Skipped, bad...)
+		r.result.Skipped = ascending(append(r.result.Skipped, bad...))
 		task.Replicas = slices.DeleteFunc(task.Replicas, func(replica Replica) bool {
 			return slices.ContainsFunc(bad, func(s post.Skipped) bool { return uint64(s.Sector) == replica.SectorID })
 		})
-		slices.SortFunc(r.result.Skipped, func(a, b post.Skipped) int { return int(int64(a.Sector) - int64(b.Sector)) })
 		if len(task.Replicas) == 0 {
 			return &AllBadError{Miner: task.MinerID, Skipped: r.result.Skipped}
 		}

@@ -1,6 +1,7 @@
 package prover
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -31,7 +32,7 @@ func Snark(ctx context.Context, v *Vanillas) ([]byte, []post.Skipped, error) {
 	for len(good) > 0 {
 		proofBytes, err := snarkAll(ctx, v, good)
 		if err == nil {
-			return proofBytes, skipped, nil
+			return proofBytes, ascending(skipped), nil
 		}
 		if !errors.Is(err, errVanilla) {
 			return nil, nil, err
@@ -49,8 +50,13 @@ func Snark(ctx context.Context, v *Vanillas) ([]byte, []post.Skipped, error) {
 			return slices.ContainsFunc(culprits, func(c post.Skipped) bool { return c.Sector == s.Sector })
 		})
 	}
-	slices.SortFunc(skipped, func(a, b post.Skipped) int { return int(int64(a.Sector) - int64(b.Sector)) })
-	return nil, nil, &AllBadError{Miner: uint64(v.Miner), Skipped: skipped}
+	return nil, nil, &AllBadError{Miner: uint64(v.Miner), Skipped: ascending(skipped)}
+}
+
+// ascending sorts skipped sectors by number.
+func ascending(skipped []post.Skipped) []post.Skipped {
+	slices.SortFunc(skipped, func(a, b post.Skipped) int { return cmp.Compare(a.Sector, b.Sector) })
+	return skipped
 }
 
 // errVanilla is the library's refusal of a set of vanilla proofs, which does not say which.

@@ -112,28 +112,29 @@ func TestSeveralPartitionsAcrossTheSeam(t *testing.T) {
 // A vanilla proof that was damaged between the halves costs its sector, not the partition.
 func TestDamagedVanillaProofs(t *testing.T) {
 	needParameters(t)
-	_, _, task := sealed(t, 3)
-	whole, err := Vanilla(t.Context(), task, Reading{})
-	require.NoError(t, err)
-	for name, damage := range map[string]func([]byte) []byte{
-		"cut short":                 func(p []byte) []byte { return p[:len(p)/2] },
-		"empty":                     func([]byte) []byte { return nil },
-		"a bit of a path":           func(p []byte) []byte { p[len(p)/2] ^= 1; return p },
-		"another sector's number":   func(p []byte) []byte { p[0] ^= 0x40; return p },
-		"a number of paths too big": func(p []byte) []byte { p[vanillaCountAt+8] ^= 0xff; return p },
-	} {
-		t.Run(name, func(t *testing.T) {
-			v := *whole
-			v.Good = append([]SectorProof(nil), whole.Good...)
-			v.Good[1].Proof = damage(append([]byte(nil), v.Good[1].Proof...))
-			proof, skipped, err := Snark(t.Context(), &v)
-			require.NoError(t, err)
-			require.Len(t, skipped, 1)
-			require.EqualValues(t, 2, skipped[0].Sector)
-			t.Log(skipped[0].Reason)
-			require.True(t, verifies(t, task, skipped, proof))
-		})
+	damage := []func([]byte) []byte{
+		func(p []byte) []byte { return p[:len(p)/2] },                    // cut short
+		func([]byte) []byte { return nil },                               // empty
+		func(p []byte) []byte { p[len(p)/2] ^= 1; return p },             // a bit of a path
+		func(p []byte) []byte { p[0] ^= 0x40; return p },                 // another sector's number
+		func(p []byte) []byte { p[vanillaCountAt+8] ^= 0xff; return p },  // a number of paths too big
+		func(p []byte) []byte { p[len(p)-1] ^= 1; p[12] ^= 1; return p }, // another CommR
 	}
+	const good = 1
+	_, _, task := sealed(t, good+len(damage))
+	v, err := Vanilla(t.Context(), task, Reading{})
+	require.NoError(t, err)
+	for i, f := range damage {
+		v.Good[good+i].Proof = f(v.Good[good+i].Proof)
+	}
+	proof, skipped, err := Snark(t.Context(), v)
+	require.NoError(t, err)
+	require.Len(t, skipped, len(damage))
+	for i, s := range skipped {
+		require.EqualValues(t, good+1+i, s.Sector)
+		require.Contains(t, s.Reason, "vanilla proof")
+	}
+	require.True(t, verifies(t, task, skipped, proof))
 }
 
 func TestOldProofTypesAreRefused(t *testing.T) {
