@@ -133,7 +133,7 @@ func TestBadSectorsAreSkippedInPlace(t *testing.T) {
 		}, "vanilla proof does not verify"},
 		{"CommRLast in p_aux turned over", func(_ string, _ abi.SectorNumber, r *Replica) error {
 			return sealing.FlipBit(filepath.Join(r.CacheDir, "p_aux"), 32)
-		}, "vanilla proof for sector SectorId(10) is invalid"},
+		}, "vanilla proof for sector SectorId(11) is invalid"},
 		{"files of another sector", func(dir string, _ abi.SectorNumber, r *Replica) error {
 			r.CacheDir, r.SealedFile = sealing.CacheDir(dir, miner, 1), sealing.SealedFile(dir, miner, 1)
 			return nil
