@@ -65,9 +65,13 @@ type attempt struct {
 
 func newAttempt(ctx context.Context, client Attempts, job post.Job, log *slog.Logger, stop context.CancelCauseFunc) *attempt {
 	info := activity.GetInfo(ctx)
+	first := post.Progress{Phase: post.PhaseWaiting, Of: len(job.Sectors)}
+	if len(job.Partitions) > 0 {
+		first.Partition = job.Partitions[0]
+	}
 	return &attempt{
 		temporal: client, ctx: context.WithoutCancel(ctx), token: info.TaskToken, workflow: info.WorkflowExecution,
-		job: job, log: log, stop: stop, began: time.Now(), last: post.Progress{Phase: post.PhaseWaiting, Of: len(job.Sectors)},
+		job: job, log: log, stop: stop, began: time.Now(), last: first,
 	}
 }
 
@@ -75,6 +79,7 @@ func newAttempt(ctx context.Context, client Attempts, job post.Job, log *slog.Lo
 func (a *attempt) progress(p post.Progress) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	p.Partition = a.last.Partition
 	a.last = p
 }
 

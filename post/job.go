@@ -79,9 +79,10 @@ const (
 
 // Progress is what a running job's heartbeat says.
 type Progress struct {
-	Card    string  `json:"card"`
-	Phase   Phase   `json:"phase"`
-	Done    int     `json:"done"`    // sectors read, in PhaseVanilla
-	Of      int     `json:"of"`      // of so many
-	Seconds float64 `json:"seconds"` // since the card took the job
+	Partition uint64  `json:"partition"` // the job's first
+	Card      string  `json:"card"`
+	Phase     Phase   `json:"phase"`
+	Done      int     `json:"done"`    // sectors read, in PhaseVanilla
+	Of        int     `json:"of"`      // of so many
+	Seconds   float64 `json:"seconds"` // since the card took the job
 }

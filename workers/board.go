@@ -1,0 +1,169 @@
+package workers
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	enums "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	workflowpb "go.temporal.io/api/workflow/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+
+	"posthaste/post"
+	"posthaste/workflows"
+)
+
+// Row is a deadline's workflow as Temporal shows it to everybody: from visibility and Describe alone, so that it can be read while no
+// daemon runs.
+type Row struct {
+	WorkflowID string       `json:"workflow_id"`
+	RunID      string       `json:"run_id"`
+	Status     string       `json:"status"` // Temporal's: Running, Completed, Failed, Terminated, …
+	Started    time.Time    `json:"started"`
+	Closed     time.Time    `json:"closed,omitzero"`
+	Board      post.Result  `json:"deadline"`
+	Jobs       []RunningJob `json:"jobs,omitempty"`
+}
+
+// RunningJob is a GenerateWindowPoSt activity that is not finished.
+type RunningJob struct {
+	Partition uint64        `json:"partition"`
+	Started   bool          `json:"started"` // a worker has it; else it waits in the queue
+	Attempt   int32         `json:"attempt"` // Temporal's count, of lost workers and hand-overs too
+	Worker    string        `json:"worker,omitempty"`
+	Heartbeat time.Time     `json:"heartbeat,omitzero"`
+	Progress  post.Progress `json:"progress"`
+	LastError string        `json:"last_error,omitempty"`
+}
+
+// describeAtOnce bounds the calls that ReadBoard makes side by side.
+const describeAtOnce = 8
+
+// ReadBoard lists deadlines' workflows, the earliest Close first. query narrows it, in Temporal's list filter; empty means all that
+// are kept. Running ones are described, for their activities.
+func ReadBoard(ctx context.Context, temporal client.Client, query string) ([]Row, error) {
+	filter := fmt.Sprintf("WorkflowType = '%s'", workflows.NameDeadlineWorkflow)
+	if query != "" {
+		filter += " AND (" + query + ")"
+	}
+	var rows []Row
+	var next []byte
+	for {
+		page, err := temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{Query: filter, NextPageToken: next, PageSize: 200})
+		if err != nil {
+			return nil, fmt.Errorf("listing deadlines: %w", err)
+		}
+		for _, info := range page.GetExecutions() {
+			rows = append(rows, rowOf(info))
+		}
+		if next = page.GetNextPageToken(); len(next) == 0 {
+			break
+		}
+	}
+	if err := describeRunning(ctx, temporal, rows); err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(rows, func(a, b Row) int {
+		return cmp.Or(cmp.Compare(a.Board.Deadline.Close, b.Board.Deadline.Close), cmp.Compare(a.WorkflowID, b.WorkflowID), a.Started.Compare(b.Started))
+	})
+	return rows, nil
+}
+
+// rowOf reads what visibility says of one workflow. One that has shown nothing yet is known by its ID.
+func rowOf(info *workflowpb.WorkflowExecutionInfo) Row {
+	row := Row{
+		WorkflowID: info.GetExecution().GetWorkflowId(), RunID: info.GetExecution().GetRunId(),
+		Status: info.GetStatus().String(), Started: info.GetStartTime().AsTime(),
+	}
+	if info.GetCloseTime() != nil {
+		row.Closed = info.GetCloseTime().AsTime()
+	}
+	readBoard(info, &row)
+	if row.Board.Deadline == (post.Deadline{}) {
+		d := &row.Board.Deadline
+		d.Miner, d.PeriodStart, d.Index, _ = post.ParseWorkflowID(row.WorkflowID)
+		row.Board.State = post.StateWaiting
+	}
+	return row
+}
+
+func readBoard(info *workflowpb.WorkflowExecutionInfo, row *Row) {
+	if payload := info.GetMemo().GetFields()[workflows.MemoBoard]; payload != nil {
+		var board post.Result
+		if converter.GetDefaultDataConverter().FromPayload(payload, &board) == nil {
+			row.Board = board
+		}
+	}
+}
+
+// describeRunning adds the unfinished activities of running workflows.
+func describeRunning(ctx context.Context, temporal client.Client, rows []Row) error {
+	errs := make([]error, len(rows))
+	var group sync.WaitGroup
+	places := make(chan struct{}, describeAtOnce)
+	for i := range rows {
+		if rows[i].Status != enums.WORKFLOW_EXECUTION_STATUS_RUNNING.String() {
+			continue
+		}
+		group.Go(func() {
+			places <- struct{}{}
+			defer func() { <-places }()
+			errs[i] = describe(ctx, temporal, &rows[i])
+		})
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}
+
+func describe(ctx context.Context, temporal client.Client, row *Row) error {
+	described, err := temporal.DescribeWorkflowExecution(ctx, row.WorkflowID, row.RunID)
+	var gone *serviceerror.NotFound
+	if errors.As(err, &gone) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("describing %s: %w", row.WorkflowID, err)
+	}
+	readBoard(described.GetWorkflowExecutionInfo(), row) // newer than visibility's
+	for _, a := range described.GetPendingActivities() {
+		if a.GetActivityType().GetName() != workflows.ActivityGenerateWindowPoSt {
+			continue
+		}
+		job := RunningJob{
+			Started: a.GetState() == enums.PENDING_ACTIVITY_STATE_STARTED, Attempt: a.GetAttempt(), Worker: a.GetLastWorkerIdentity(),
+			LastError: a.GetLastFailure().GetMessage(),
+		}
+		if a.GetLastHeartbeatTime() != nil {
+			job.Heartbeat = a.GetLastHeartbeatTime().AsTime()
+		}
+		_ = converter.GetDefaultDataConverter().FromPayloads(a.GetHeartbeatDetails(), &job.Progress) // none yet: an empty one
+		job.Partition = job.Progress.Partition
+		row.Jobs = append(row.Jobs, job)
+	}
+	return nil
+}
+
+// Cards names the cards that are busy with a deadline or made its proofs, for a list.
+func (r Row) Cards() string {
+	var cards []string
+	add := func(card string) {
+		if card != "" && !slices.Contains(cards, card) {
+			cards = append(cards, card)
+		}
+	}
+	for _, j := range r.Jobs {
+		add(j.Progress.Card)
+	}
+	for _, p := range r.Board.Partitions {
+		add(p.Card)
+	}
+	return strings.Join(cards, " ")
+}
