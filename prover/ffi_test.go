@@ -127,7 +127,7 @@ func TestBadSectorsAreSkippedInPlace(t *testing.T) {
 		}, "sc-02-data-tree-r-last.dat is empty"},
 		{"tree cut short", func(_ string, _ abi.SectorNumber, r *Replica) error {
 			return os.Truncate(filepath.Join(r.CacheDir, "sc-02-data-tree-r-last.dat"), 16)
-		}, "vanilla proof: "},
+		}, "sc-02-data-tree-r-last.dat holds 16 bytes, which is no whole tree"},
 		{"CommC in p_aux turned over", func(_ string, _ abi.SectorNumber, r *Replica) error {
 			return sealing.FlipBit(filepath.Join(r.CacheDir, "p_aux"), 0)
 		}, "vanilla proof does not verify"},

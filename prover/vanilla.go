@@ -170,7 +170,7 @@ func (r *reader) readAll(ctx context.Context, replicas []Replica) ([][]byte, []e
 
 // readOne probes a sector's files and then makes its vanilla proof.
 //
-// The probe reads the challenged parts with plain Go first. Besides good reasons ("holds 1024 bytes instead of 2048"),
+// The probe reads the same parts with plain Go first. Besides good reasons ("holds 1024 bytes instead of 2048"),
 // this keeps hanging disks away from the library: its reads run on one pool of threads for the whole process, and a few that
 // never return would stop the proofs of all other sectors and the SNARK. The library then finds the blocks in the page cache.
 func (r *reader) readOne(ctx context.Context, replica Replica) ([]byte, error) {
