@@ -1,0 +1,124 @@
+package post_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/filecoin-project/go-bitfield"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"posthaste/post"
+)
+
+func TestToProve(t *testing.T) {
+	set := bitfield.NewFromSet
+	for name, c := range map[string]struct{ live, faulty, recovering, want []uint64 }{
+		"all healthy":                   {[]uint64{1, 2, 3}, nil, nil, []uint64{1, 2, 3}},
+		"one faulty":                    {[]uint64{1, 2, 3}, []uint64{2}, nil, []uint64{1, 3}},
+		"one faulty and recovering":     {[]uint64{1, 2, 3}, []uint64{2}, []uint64{2}, []uint64{1, 2, 3}},
+		"two faulty, one of them back":  {[]uint64{1, 2, 3}, []uint64{2, 3}, []uint64{3}, []uint64{1, 3}},
+		"all faulty":                    {[]uint64{1, 2}, []uint64{1, 2}, nil, nil},
+		"all faulty and all recovering": {[]uint64{1, 2}, []uint64{1, 2}, []uint64{1, 2}, []uint64{1, 2}},
+		"all terminated":                {nil, nil, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := post.ToProve(set(c.live), set(c.faulty), set(c.recovering))
+			require.NoError(t, err)
+			all, err := got.All(100)
+			require.NoError(t, err)
+			assert.ElementsMatch(t, c.want, all)
+		})
+	}
+}
+
+func TestLoadedOpen(t *testing.T) {
+	l := post.Loaded{Partitions: []post.Partition{
+		{Index: 0, Live: 4, ToProve: 4},
+		{Index: 1, Live: 4, ToProve: 4, Posted: true},
+		{Index: 2, Live: 4, Faulty: 4},
+		{Index: 3, Live: 4, Faulty: 4, Recovering: 1, ToProve: 1},
+		{Index: 4},
+	}}
+	var open []uint64
+	for _, p := range l.Open() {
+		open = append(open, p.Index)
+	}
+	assert.Equal(t, []uint64{0, 3}, open, "neither posted ones nor those with nothing to prove")
+	assert.Empty(t, post.Loaded{}.Open())
+}
+
+func TestDeadlineState(t *testing.T) {
+	for name, c := range map[string]struct {
+		partitions []post.State
+		want       post.State
+	}{
+		"no partitions":                            {nil, post.StateNothing},
+		"nothing to prove in any":                  {[]post.State{post.StateNothing, post.StateNothing}, post.StateNothing},
+		"all posted":                               {[]post.State{post.StatePosted, post.StatePosted}, post.StatePosted},
+		"posted where there was something":         {[]post.State{post.StateNothing, post.StatePosted}, post.StatePosted},
+		"one landed, not deep yet":                 {[]post.State{post.StatePosted, post.StateLanded}, post.StateLanded},
+		"one being submitted":                      {[]post.State{post.StateSubmitting, post.StateLanded, post.StatePosted}, post.StateSubmitting},
+		"one still proving":                        {[]post.State{post.StateSubmitting, post.StateProving, post.StatePosted}, post.StateProving},
+		"one waiting, one proving":                 {[]post.State{post.StateWaiting, post.StateProving}, post.StateWaiting},
+		"one out of tries, others proving":         {[]post.State{post.StateProving, post.StateFailed, post.StateWaiting}, post.StateFailed},
+		"one missed, one out of tries":             {[]post.State{post.StateFailed, post.StateMissed}, post.StateMissed},
+		"one missed, the others posted":            {[]post.State{post.StatePosted, post.StateMissed, post.StatePosted}, post.StateMissed},
+		"one missed, another had nothing to prove": {[]post.State{post.StateMissed, post.StateNothing}, post.StateMissed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var partitions []post.PartitionResult
+			for i, s := range c.partitions {
+				partitions = append(partitions, post.PartitionResult{Index: uint64(i), State: s})
+			}
+			assert.Equal(t, c.want, post.DeadlineState(partitions))
+		})
+	}
+}
+
+func TestFinalStates(t *testing.T) {
+	for _, s := range []post.State{post.StatePosted, post.StateMissed, post.StateNothing} {
+		assert.True(t, s.Final(), s)
+	}
+	for _, s := range []post.State{post.StateWaiting, post.StateProving, post.StateFailed, post.StateSubmitting, post.StateLanded} {
+		assert.False(t, s.Final(), s)
+	}
+}
+
+func TestReasons(t *testing.T) {
+	r := post.Result{Partitions: []post.PartitionResult{
+		{Index: 0, State: post.StatePosted, Reason: "a card died, once"},
+		{Index: 1, State: post.StateMissed, Reason: "no store has any of its sectors"},
+		{Index: 4, State: post.StateMissed, Reason: "out of time"},
+	}}
+	assert.Equal(t, "partition 1: no store has any of its sectors; partition 4: out of time", r.Reasons(), "those missed, only")
+	r.Reason = "the node was away until Close"
+	assert.True(t, strings.HasSuffix(r.Reasons(), "; the node was away until Close"))
+	assert.Empty(t, post.Result{}.Reasons())
+	assert.Equal(t, "the chain was away", post.Result{Reason: "the chain was away"}.Reasons(), "before any partition was known")
+}
+
+func TestMarkdown(t *testing.T) {
+	r := post.Result{
+		Deadline: post.Deadline{Miner: 1000, Index: 7, PeriodStart: -2399, Challenge: 3280, Open: 3300, Close: 3360}, State: post.StateFailed,
+		Partitions: []post.PartitionResult{
+			{Index: 0, State: post.StatePosted, Sectors: 2349, Skipped: make([]post.Skipped, 2), Tries: 1, Card: "w1/0", Landed: 3305, Message: "bafy1"},
+			{Index: 1, State: post.StateFailed, Sectors: 12, Tries: 2, Card: "odd|name/0", Reason: "exit status 1 | stderr:\r\nout of memory\nbye"},
+		},
+		Reason: "partition 1 needs you",
+	}
+	text := r.Markdown()
+	assert.Contains(t, text, "**f01000**, deadline 7 of the period from epoch -2399: **Failed**")
+	assert.Contains(t, text, "Challenge 3280, Open 3300, Close 3360")
+	assert.Contains(t, text, "| 0 | Posted | 2349 | 2 | 1 | w1/0 | 3305 | bafy1 |  |\n")
+	assert.Contains(t, text, "| 1 | Failed | 12 | 0 | 2 | odd/name/0 |  |  | exit status 1 / stderr: out of memory bye |\n")
+	assert.True(t, strings.HasSuffix(text, "\npartition 1 needs you\n"))
+	rows := 0
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "|") {
+			rows++
+			assert.Equal(t, 10, strings.Count(line, "|"), "nine columns in %q", line)
+		}
+	}
+	assert.Equal(t, 4, rows, "head, rule and one a partition, whatever the reasons hold")
+}
