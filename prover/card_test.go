@@ -19,8 +19,8 @@ import (
 	"posthaste/testsuite/sealing"
 )
 
-// real is a card whose process is our own processor.
-func real(name string, envs ...string) CardConfig {
+// ours is a card whose process is our own processor.
+func ours(name string, envs ...string) CardConfig {
 	card := CardConfig{Name: name, Bin: os.Args[0], Envs: map[string]string{childEnv: "real"}}
 	for i := 0; i < len(envs); i += 2 {
 		card.Envs[envs[i]] = envs[i+1]
@@ -34,7 +34,7 @@ func TestACardProves(t *testing.T) {
 	require.NoError(t, sealing.FlipReplica(dir, miner, 2))
 	require.NoError(t, sealing.Delete(dir, miner, 3))
 	var seen []post.Progress
-	pool := startPool(t, PoolOptions{Verify: Verify}, real("gpu0"))
+	pool := startPool(t, PoolOptions{Verify: Verify}, ours("gpu0"))
 	result, err := pool.Prove(t.Context(), task, nil, func(p post.Progress) { seen = append(seen, p) })
 	require.NoError(t, err)
 	require.Len(t, result.Skipped, 2)
@@ -78,7 +78,7 @@ func TestACardProves(t *testing.T) {
 func TestAStoppedChildHasHung(t *testing.T) {
 	needParameters(t)
 	_, _, task := sealed(t, 2)
-	pool := startPool(t, PoolOptions{Verify: Verify, HungAfter: 1500 * time.Millisecond}, real("gpu0"))
+	pool := startPool(t, PoolOptions{Verify: Verify, HungAfter: 1500 * time.Millisecond}, ours("gpu0"))
 	pid := eventually(t, pool, "ready", func(s CardStatus) bool { return s.State == StateIdle }).PID
 	got := make(chan error, 1)
 	go func() {
@@ -138,7 +138,7 @@ func TestBadParameters(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			folder, params, vk := parameterCopy(t)
 			c.damage(t, folder, params, vk)
-			pool := startPool(t, PoolOptions{Verify: Verify}, real("gpu0", "FIL_PROOFS_PARAMETER_CACHE", folder))
+			pool := startPool(t, PoolOptions{Verify: Verify}, ours("gpu0", "FIL_PROOFS_PARAMETER_CACHE", folder))
 			_, err := pool.Prove(t.Context(), task, nil, nil)
 			require.Error(t, err)
 			t.Log(err)

@@ -133,6 +133,9 @@ func (c *child) deathReason(err error) error {
 	if err != nil {
 		detail = err.Error()
 	}
+	if kind == ErrCardCrashed && detail == "signal: killed" {
+		detail += " (not by posthaste; if by nobody else, the machine was out of memory: see dmesg)"
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i, line := range c.tail {

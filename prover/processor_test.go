@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -120,7 +121,7 @@ func TestProofTypeNames(t *testing.T) {
 func TestAnswersComeInAnyOrder(t *testing.T) {
 	// The first task's only sector is behind a pipe that nobody writes to: reading it hangs.
 	fifo := filepath.Join(t.TempDir(), "p_aux")
-	require.NoError(t, exec.Command("mkfifo", fifo).Run())
+	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
 	p := startProcessor(t, KindWindow, ProcessorOptions{Reading: Reading{Limit: 500 * time.Millisecond}})
 	p.line(t)
 	task := `{"id":%d,"task":{"miner_id":1,"proof_type":"StackedDrgWindow2KiBV1_2","replicas":[{"sector_id":9,"comm_r":` + seed + `,"cache_dir":%q,"sealed_file":"/x"}],"seed":` + seed + `}}`
@@ -132,7 +133,7 @@ func TestAnswersComeInAnyOrder(t *testing.T) {
 
 func TestEndOfStdinDoesNotWaitForTasks(t *testing.T) {
 	fifo := filepath.Join(t.TempDir(), "p_aux")
-	require.NoError(t, exec.Command("mkfifo", fifo).Run())
+	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
 	p := startProcessor(t, KindWindow, ProcessorOptions{})
 	p.line(t)
 	p.send(t, fmt.Sprintf(`{"id":1,"task":{"miner_id":1,"proof_type":"StackedDrgWindow2KiBV1_2","replicas":[{"sector_id":9,"comm_r":%s,"cache_dir":%q,"sealed_file":"/x"}],"seed":%s}}`, seed, filepath.Dir(fifo), seed))

@@ -4,9 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,7 +22,7 @@ func hang(t *testing.T, dir string, number abi.SectorNumber) {
 	t.Helper()
 	file := filepath.Join(sealing.CacheDir(dir, miner, number), "p_aux")
 	require.NoError(t, os.Remove(file))
-	require.NoError(t, exec.Command("mkfifo", file).Run())
+	require.NoError(t, syscall.Mkfifo(file, 0o600))
 }
 
 func TestASectorThatHangsIsGivenUp(t *testing.T) {
