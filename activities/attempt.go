@@ -57,13 +57,14 @@ type attempt struct {
 	job      post.Job
 	log      *slog.Logger
 	stop     context.CancelCauseFunc // of the proving
+	every    time.Duration           // between heartbeats
 
 	mu    sync.Mutex
 	last  post.Progress
 	began time.Time
 }
 
-func newAttempt(ctx context.Context, client Attempts, job post.Job, log *slog.Logger, stop context.CancelCauseFunc) *attempt {
+func newAttempt(ctx context.Context, client Attempts, job post.Job, log *slog.Logger, stop context.CancelCauseFunc, every time.Duration) *attempt {
 	info := activity.GetInfo(ctx)
 	first := post.Progress{Phase: post.PhaseWaiting, Of: len(job.Sectors)}
 	if len(job.Partitions) > 0 {
@@ -71,7 +72,7 @@ func newAttempt(ctx context.Context, client Attempts, job post.Job, log *slog.Lo
 	}
 	return &attempt{
 		temporal: client, ctx: context.WithoutCancel(ctx), token: info.TaskToken, workflow: info.WorkflowExecution,
-		job: job, log: log, stop: stop, began: time.Now(), last: first,
+		job: job, log: log, stop: stop, every: every, began: time.Now(), last: first,
 	}
 }
 
@@ -107,7 +108,7 @@ func (a *attempt) watch(stopping <-chan struct{}) (finish func(*post.Proof)) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		ticker := time.NewTicker(beatEvery)
+		ticker := time.NewTicker(a.every)
 		defer ticker.Stop()
 		for {
 			if a.beat() == unwanted {
@@ -188,7 +189,7 @@ func proven(memo *commonpb.Memo, job post.Job) bool {
 // deliver waits until Temporal hears us and makes sure that a proof reaches the workflow. A worker that is stopping does
 // not wait for ever: its proof is lost with it either way.
 func (a *attempt) deliver(proof *post.Proof, stopping <-chan struct{}) {
-	for pause := 200 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+	for pause := a.every / 15; ; pause = min(2*pause, 5*time.Second) {
 		switch a.beat() {
 		case alive, unwanted:
 			return

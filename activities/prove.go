@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,8 @@ type Prover struct {
 	Temporal Attempts
 	Log      *slog.Logger
 
+	every time.Duration // between heartbeats; 0 means beatEvery
+
 	mu       sync.Mutex
 	finished map[string]finished // proofs by job key, in case Temporal lost the answer and asks again
 }
@@ -58,7 +61,7 @@ func (p *Prover) GenerateWindowPoSt(ctx context.Context, job post.Job) (post.Pro
 	}
 	proving, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
-	attempt := newAttempt(ctx, p.Temporal, job, log, stop)
+	attempt := newAttempt(ctx, p.Temporal, job, log, stop, cmp.Or(p.every, beatEvery))
 	finish := attempt.watch(activity.GetWorkerStopChannel(ctx))
 
 	log.Info("proving", "sectors", len(job.Sectors), "job", job.Key())
