@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -65,7 +66,7 @@ func (p *Prover) GenerateWindowPoSt(ctx context.Context, job post.Job) (post.Pro
 	finish := attempt.watch(activity.GetWorkerStopChannel(ctx))
 
 	log.Info("proving", "sectors", len(job.Sectors), "job", job.Key())
-	result, err := p.Cards.Prove(proving, task, job.AvoidCards, func(progress post.Progress) {
+	result, err := p.Cards.Prove(proving, task, p.avoid(job), func(progress post.Progress) {
 		progress.Card = p.cardName(progress.Card)
 		attempt.progress(progress)
 	})
@@ -93,6 +94,17 @@ func (p *Prover) cardName(card string) string {
 		return p.Worker
 	}
 	return p.Worker + "/" + card
+}
+
+// avoid are the cards of this worker among those that a job should avoid, by the names that the cards have here.
+func (p *Prover) avoid(job post.Job) []string {
+	var here []string
+	for _, name := range job.AvoidCards {
+		if card, ok := strings.CutPrefix(name, p.Worker+"/"); ok {
+			here = append(here, card)
+		}
+	}
+	return here
 }
 
 // task finds the files of a job's sectors. A store that is not attached here concerns the place, not the job: it costs no
