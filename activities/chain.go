@@ -125,6 +125,9 @@ func (c *Chain) sender(ctx context.Context, configured string, info chain.MinerI
 	}
 	for _, allowed := range info.Senders() {
 		key, err := c.Node.StateAccountKey(ctx, allowed, head)
+		if err != nil && answered(err) {
+			continue // an owner is often a multisig, which has no key and sends nothing itself
+		}
 		if err != nil {
 			return address.Undef, err
 		}
@@ -249,7 +252,7 @@ func (c *Chain) BuildPost(ctx context.Context, in workflows.BuildInput) (workflo
 		return workflows.BuiltPost{Posted: posted}, err
 	}
 	if head.Height >= d.Close-1 {
-		// The deadline's cron runs in its last epoch: a message that lands there comes too late.
+		// The next tipset is the first that can include the message, and at Close the actor does not take it any more.
 		return workflows.BuiltPost{}, temporal.NewNonRetryableApplicationError(
 			fmt.Sprintf("the head is at epoch %d, too late for a message before Close at %d", head.Height, d.Close), workflows.ErrorRefused, nil)
 	}

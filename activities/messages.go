@@ -194,9 +194,18 @@ func search(ctx context.Context, node searcher, head *chain.TipSet, message cid.
 // refusal makes an error final when the node understood the call and said no: trying the same again gives the same answer,
 // and the workflow should build another message. A node that did not answer, or a refused token, is tried again.
 func refusal(err error) error {
-	if errors.Is(err, chain.ErrUnreachable) || errors.Is(err, chain.ErrToken) || errors.Is(err, chain.ErrNoRPC) ||
-		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if !answered(err) {
 		return err
 	}
 	return temporal.NewNonRetryableApplicationError(err.Error(), workflows.ErrorRefused, nil)
+}
+
+// answered says whether an error is what the node answers to the call, not that the call did not get through.
+func answered(err error) bool {
+	for _, away := range []error{chain.ErrUnreachable, chain.ErrToken, chain.ErrNoRPC, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, away) {
+			return false
+		}
+	}
+	return true
 }
