@@ -1,0 +1,317 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/filecoin-project/go-state-types/abi"
+	"github.com/spf13/cobra"
+	enums "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+
+	"posthaste/config"
+	"posthaste/post"
+	"posthaste/workers"
+)
+
+// demoOptions are the flags of `demo`.
+type demoOptions struct {
+	dir       string
+	chain     string
+	chainArgs []string
+	deadlines int
+	timeout   time.Duration
+	stay      bool
+	asJSON    bool
+}
+
+func newDemo(a *app) *cobra.Command {
+	var o demoOptions
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Prove real deadlines on a test chain of this machine's own, and see how it is done",
+		Long: `Start Temporal with its Web UI, a test chain with really sealed 2 KiB sectors, a daemon and a worker with two cards, each a
+process of its own, and follow the deadlines. It exits 0 only if every partition was posted and verified by the chain, none
+was missed and none sent twice.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.deadlines < 1 {
+				return fmt.Errorf("--deadlines %d: at least 1", o.deadlines)
+			}
+			log, err := a.logger(config.Log{Level: slog.LevelWarn, Format: "text"})
+			if err != nil {
+				return err
+			}
+			return a.demo(cmd.Context(), o, log)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.dir, "dir", "", "`folder` for everything of this run (default: a new one among the temporary files, removed when all went well)")
+	f.StringVar(&o.chain, "chain", "", "the chain `program` (default: posthaste-devnet beside this one)")
+	f.StringArrayVar(&o.chainArgs, "chain-arg", nil, "one more `argument` for the chain program; may be repeated")
+	f.IntVar(&o.deadlines, "deadlines", 8, "stop after so `many`")
+	f.DurationVar(&o.timeout, "timeout", 30*time.Minute, "give up after so `long`")
+	f.BoolVar(&o.stay, "stay", false, "keep everything running afterwards, until Ctrl-C")
+	f.BoolVar(&o.asJSON, "json", false, "print the result as one JSON object on stdout")
+	return cmd
+}
+
+// demonstration is a running demo.
+type demonstration struct {
+	demoOptions
+	stderr  io.Writer
+	log     *slog.Logger
+	chain   chainReady
+	server  temporalReady
+	client  client.Client
+	died    <-chan error
+	started abi.ChainEpoch // the chain's head when posthaste was started
+}
+
+func (a *app) demo(ctx context.Context, o demoOptions, log *slog.Logger) (err error) {
+	temporary := o.dir == ""
+	if o.dir, err = demoDir(o.dir); err != nil {
+		return err
+	}
+	began := time.Now()
+	s := newSupervisor(ctx, o.dir, log)
+	defer func() {
+		s.stop()
+		if temporary && err == nil {
+			_ = os.RemoveAll(o.dir)
+		}
+	}()
+	fmt.Fprintf(a.stderr, "everything of this run is in %s\n", o.dir)
+	d := &demonstration{demoOptions: o, stderr: a.stderr, log: log, died: s.died}
+	if err := d.startAll(ctx, s); err != nil {
+		return err
+	}
+	defer d.client.Close()
+
+	limited, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	report, err := d.follow(limited)
+	if err != nil {
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			err = fmt.Errorf("the demo was not through after %s; the logs are in %s: %w", o.timeout, o.dir, err)
+		}
+		return err
+	}
+	deadlines := report.followed(d.started, o.deadlines)
+	result := judge(report, deadlines, time.Since(began))
+	if err := a.tell(result, deadlines, o.asJSON); err != nil {
+		return err
+	}
+	if o.stay {
+		if err := d.keepRunning(ctx); err != nil {
+			return err
+		}
+	}
+	return result.err(o.deadlines)
+}
+
+// demoDir makes the run's folder. One that was used before is refused: its Temporal would go on with another chain's
+// deadlines.
+func demoDir(dir string) (string, error) {
+	if dir == "" {
+		dir, err := os.MkdirTemp("", "posthaste-demo-")
+		if err != nil {
+			return "", fmt.Errorf("making the demo's folder: %w", err)
+		}
+		return dir, nil
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("--dir: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("making the demo's folder: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "temporal.db")); err == nil {
+		return "", fmt.Errorf("%s holds an earlier demo; give --dir another folder, or remove it", dir)
+	}
+	return dir, nil
+}
+
+// startAll starts the programs, Temporal first, and tells where to look as soon as there is something to see.
+func (d *demonstration) startAll(ctx context.Context, s *supervisor) error {
+	listen := ports{freePort(ctx, 7233), freePort(ctx, 8233)}
+	p, err := temporalProgram(filepath.Join(d.dir, "temporal.db"), "127.0.0.1", "default", listen, &d.server)
+	if err != nil {
+		return err
+	}
+	if err := s.start(ctx, p); err != nil {
+		return err
+	}
+	fmt.Fprintf(d.stderr, "Temporal Web UI: %s\n", d.server.UI)
+	if err := d.startChain(ctx, s); err != nil {
+		return err
+	}
+	configPath, err := d.writeConfig()
+	if err != nil {
+		return err
+	}
+	if d.client, err = workers.Dial(config.Temporal{Address: d.server.Address, Namespace: d.server.Namespace}, "posthaste-demo", slog.New(slog.DiscardHandler)); err != nil {
+		return err
+	}
+	report, err := readReport(ctx, d.chain.Control)
+	if err != nil {
+		return err
+	}
+	d.started = report.Epoch
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this program's own file: %w", err)
+	}
+	var env []string
+	if d.chain.ParameterCache != "" {
+		env = []string{"FIL_PROOFS_PARAMETER_CACHE=" + d.chain.ParameterCache}
+	}
+	for _, role := range []string{"daemon", "worker"} {
+		if err := s.start(ctx, program{name: role, path: self, args: []string{role, "run", "--config", configPath}, env: env}); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(d.stderr, "following %d deadlines of %s from epoch %d on\n", d.deadlines, strings.Join(d.chain.Miners, " and "), d.started)
+	return nil
+}
+
+func (d *demonstration) startChain(ctx context.Context, s *supervisor) (err error) {
+	path := d.demoOptions.chain
+	if path == "" {
+		if path, err = sibling("posthaste-devnet"); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(d.stderr, "starting the chain: %s\n", filepath.Base(path))
+	args := append([]string{"--dir", filepath.Join(d.dir, "chain")}, d.chainArgs...)
+	if err := s.start(ctx, program{name: "chain", path: path, args: args, ready: &d.chain, within: 10 * time.Minute}); err != nil {
+		return err
+	}
+	if d.chain.Control == "" || len(d.chain.Miners) == 0 || d.chain.EpochSeconds <= 0 {
+		return fmt.Errorf("%s: its ready line lacks control, miners or epoch_seconds", path)
+	}
+	return nil
+}
+
+// writeConfig writes the posthaste.toml of this run. It holds a token: nobody else may read it.
+func (d *demonstration) writeConfig() (string, error) {
+	var b strings.Builder
+	write := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	write("# Of a demo, written by it.\n[temporal]\naddress = %q\nnamespace = %q", d.server.Address, d.server.Namespace)
+	write("[chain]\napi_info = %q\nepoch_duration = %q", d.chain.FullnodeAPIInfo, d.epoch().String())
+	for _, miner := range d.chain.Miners {
+		write("[[miners]]\nid = %q", miner)
+	}
+	for _, store := range d.chain.Stores {
+		write("[[stores]]\nname = %q\npath = %q\n[[attached]]\nname = %q\nlocation = %q", store.Name, store.Path, store.Name, store.Path)
+	}
+	write("[worker]\nname = \"demo\"")
+	for i := range 2 {
+		write("[[processors.window_post]]\nname = \"card%d\"\nenvs = { TMPDIR = %q }\nready_timeout = \"30s\"", i, filepath.Join(d.dir, fmt.Sprintf("card%d", i)))
+	}
+	path := filepath.Join(d.dir, config.DefaultFile)
+	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
+		return "", fmt.Errorf("writing the demo's configuration: %w", err)
+	}
+	if _, err := config.Load(path); err != nil {
+		return "", fmt.Errorf("the chain program's ready line does not make a configuration: %w", err)
+	}
+	return path, nil
+}
+
+func (d *demonstration) epoch() time.Duration {
+	return time.Duration(d.chain.EpochSeconds * float64(time.Second))
+}
+
+// settle is how long after the last Close the deadlines' workflows may take to see it, beside the epochs they wait for.
+const settle = 30 * time.Second
+
+// follow shows the board until the chain says that all deadlines are over and their workflows have seen it.
+func (d *demonstration) follow(ctx context.Context) (chainReport, error) {
+	ticker := time.NewTicker(time.Second) // visibility allows about ten lists a second
+	defer ticker.Stop()
+	screen := newScreen(d.stderr)
+	var overAt time.Time
+	for {
+		report, err := readReport(ctx, d.chain.Control)
+		if err != nil {
+			return report, err
+		}
+		deadlines := report.followed(d.started, d.deadlines)
+		over := closed(deadlines)
+		rows, err := workers.ReadBoard(ctx, d.client, "")
+		if err != nil {
+			d.log.Warn("the board cannot be read", "err", err)
+		} else {
+			screen.show(boardRows(rows), report.Epoch, fmt.Sprintf("epoch %d, %d of %d deadlines over; Web UI: %s", report.Epoch, over, d.deadlines, d.server.UI))
+		}
+		if over >= d.deadlines {
+			if overAt.IsZero() {
+				overAt = time.Now()
+			}
+			late := time.Since(overAt) > settle+20*d.epoch()
+			if late || allSettled(rows, deadlines) {
+				return report, nil
+			}
+		}
+		select {
+		case <-ticker.C:
+		case err := <-d.died:
+			return report, err
+		case <-ctx.Done():
+			return report, fmt.Errorf("following the deadlines: %w", ctx.Err())
+		}
+	}
+}
+
+// allSettled says whether the workflows of these deadlines have come to a result.
+func allSettled(rows []workers.Row, deadlines []reportDeadline) bool {
+	final := map[string]bool{}
+	for _, r := range rows {
+		final[r.WorkflowID] = r.Status != enums.WORKFLOW_EXECUTION_STATUS_RUNNING.String()
+	}
+	for _, d := range deadlines {
+		miner, err := post.ParseMiner(d.Miner)
+		if err != nil || !final[post.Deadline{Miner: miner, PeriodStart: d.PeriodStart, Index: d.Index}.WorkflowID()] {
+			return false
+		}
+	}
+	return true
+}
+
+// tell prints the table for people and the result for programs.
+func (a *app) tell(result demoResult, deadlines []reportDeadline, asJSON bool) error {
+	fmt.Fprintf(a.stderr, "\n%s\n", resultTable(deadlines))
+	fmt.Fprintf(a.stderr, "%d deadlines, %d partitions: %d posted, %d verified by the chain, %d missed, %d sent twice, in %.0f s\n",
+		result.Deadlines, result.Partitions, result.Posted, result.Verified, result.Missed, result.SentTwice, result.Seconds)
+	if result.DisputesTried > 0 {
+		fmt.Fprintf(a.stderr, "%d disputes of them, %d refused by the actor\n", result.DisputesTried, result.DisputesRefused)
+	}
+	if !asJSON {
+		return nil
+	}
+	if err := json.NewEncoder(a.stdout).Encode(result); err != nil {
+		return fmt.Errorf("printing the result: %w", err)
+	}
+	return nil
+}
+
+// keepRunning waits for Ctrl-C.
+func (d *demonstration) keepRunning(ctx context.Context) error {
+	fmt.Fprintf(d.stderr, "everything keeps running; look around at %s and stop it with Ctrl-C\n", d.server.UI)
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-d.died:
+		return err
+	}
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/filecoin-project/go-state-types/abi"
+	"github.com/jedib0t/go-pretty/v6/table"
+)
+
+// demoResult is what `demo --json` prints: the chain's word on the deadlines that were followed.
+type demoResult struct {
+	Deadlines       int     `json:"deadlines"` // closed
+	Partitions      int     `json:"partitions"`
+	Posted          int     `json:"posted"`
+	Missed          int     `json:"missed"`     // partitions without a post when their deadline closed
+	Verified        int     `json:"verified"`   // partitions whose proof the chain's side verified
+	SentTwice       int     `json:"sent_twice"` // partitions for which more than one message went out
+	FailedMessages  int     `json:"failed_messages"`
+	FaultySectors   int     `json:"faulty_sectors"` // after Close
+	DisputesTried   int     `json:"disputes_tried,omitempty"`
+	DisputesRefused int     `json:"disputes_refused,omitempty"`
+	Seconds         float64 `json:"seconds"`
+}
+
+// followed are the first n deadlines that opened after the epoch at which posthaste was started: those before had nobody.
+func (r chainReport) followed(started abi.ChainEpoch, n int) []reportDeadline {
+	var out []reportDeadline
+	for _, d := range r.Deadlines {
+		if d.Open > started && d.sectors() > 0 && len(out) < n {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+func (d reportDeadline) sectors() (n int) {
+	for _, p := range d.Partitions {
+		n += p.Sectors
+	}
+	return n
+}
+
+// closed counts those that are over.
+func closed(deadlines []reportDeadline) (n int) {
+	for _, d := range deadlines {
+		if d.Closed {
+			n++
+		}
+	}
+	return n
+}
+
+// judge counts what became of the deadlines. Messages and disputes are the whole chain's: a doubled message is wrong wherever
+// it is.
+func judge(r chainReport, deadlines []reportDeadline, took time.Duration) demoResult {
+	out := demoResult{
+		SentTwice: r.Messages.SentTwice, FailedMessages: r.Messages.Failed,
+		DisputesTried: r.Disputes.Tried, DisputesRefused: r.Disputes.Refused, Seconds: took.Round(100 * time.Millisecond).Seconds(),
+	}
+	for _, d := range deadlines {
+		if d.Closed {
+			out.Deadlines++
+		}
+		for _, p := range d.Partitions {
+			if p.Sectors == 0 {
+				continue
+			}
+			out.Partitions++
+			if p.Posted {
+				out.Posted++
+			} else if d.Closed {
+				out.Missed++
+			}
+			if p.Verified {
+				out.Verified++
+			}
+			if d.Closed {
+				out.FaultySectors += p.FaultyAfter
+			}
+		}
+	}
+	return out
+}
+
+// err says what was not as it should be, nil if all was.
+func (r demoResult) err(wanted int) error {
+	var wrong []string
+	say := func(bad bool, format string, args ...any) {
+		if bad {
+			wrong = append(wrong, fmt.Sprintf(format, args...))
+		}
+	}
+	say(r.Deadlines < wanted, "only %d of %d deadlines were over", r.Deadlines, wanted)
+	say(r.Partitions == 0, "there was no partition to prove")
+	say(r.Posted != r.Partitions, "%d of %d partitions posted", r.Posted, r.Partitions)
+	say(r.Missed > 0, "%d missed", r.Missed)
+	say(r.Verified != r.Partitions, "%d of %d verified by the chain", r.Verified, r.Partitions)
+	say(r.SentTwice > 0, "%d sent twice", r.SentTwice)
+	say(r.DisputesTried != r.DisputesRefused, "%d of %d disputes not refused", r.DisputesTried-r.DisputesRefused, r.DisputesTried)
+	if len(wrong) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the demo failed: %s", strings.Join(wrong, ", "))
+}
+
+// resultTable is the table of the deadlines at the end.
+func resultTable(deadlines []reportDeadline) string {
+	t := table.NewWriter()
+	t.SetStyle(table.StyleRounded)
+	t.AppendHeader(table.Row{"Miner", "Deadline", "Open", "Close", "Partition", "Sectors", "Skipped", "Posted", "Verified", "Landed at", "Message"})
+	for _, d := range deadlines {
+		for _, p := range d.Partitions {
+			landed := "-"
+			if p.Posted {
+				landed = fmt.Sprintf("%d (Open+%d)", p.LandedEpoch, p.LandedEpoch-d.Open)
+			}
+			t.AppendRow(table.Row{d.Miner, d.Index, d.Open, d.Close, p.Index, p.Sectors, len(p.Skipped), yes(p.Posted), yes(p.Verified), landed, short(p.Message)})
+		}
+	}
+	return t.Render()
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "NO"
+}
+
+// short is a CID's end: the beginning is the same for all.
+func short(cid string) string {
+	if len(cid) <= 12 {
+		return cid
+	}
+	return "…" + cid[len(cid)-10:]
+}

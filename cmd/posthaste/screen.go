@@ -1,0 +1,47 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/filecoin-project/go-state-types/abi"
+	"github.com/mattn/go-isatty"
+)
+
+// screen shows the board: redrawn in place on a terminal, a line per change elsewhere.
+type screen struct {
+	out      io.Writer
+	terminal bool
+	drawn    int // lines on the terminal that the next drawing replaces
+	said     map[string]string
+}
+
+// shownRows is how many deadlines a terminal shows: the newest.
+const shownRows = 16
+
+func newScreen(out io.Writer) *screen {
+	f, ok := out.(*os.File)
+	return &screen{out: out, terminal: ok && isatty.IsTerminal(f.Fd()), said: map[string]string{}}
+}
+
+// show draws the board as it is now.
+func (s *screen) show(rows []boardRow, head abi.ChainEpoch, heading string) {
+	if !s.terminal {
+		for _, r := range rows {
+			id, line := r.deadline.WorkflowID(), r.line()
+			if s.said[id] != line {
+				s.said[id] = line
+				fmt.Fprintf(s.out, "epoch %d: %s\n", head, line)
+			}
+		}
+		return
+	}
+	text := heading + "\n" + boardTable(rows[max(0, len(rows)-shownRows):], head) + "\n"
+	if s.drawn > 0 {
+		fmt.Fprintf(s.out, "\x1b[%dA\x1b[J", s.drawn) // up, and clear to the end
+	}
+	fmt.Fprint(s.out, text)
+	s.drawn = strings.Count(text, "\n")
+}
