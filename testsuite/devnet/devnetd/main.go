@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/filecoin-project/go-state-types/abi"
+	logging "github.com/ipfs/go-log/v2"
 	"github.com/spf13/cobra"
 
 	"posthaste/testsuite/devnet"
@@ -20,6 +21,9 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	// go-jsonrpc logs every lost connection and refused call as an error; here losing them is the point.
+	_ = logging.SetLogLevel("rpc", "fatal")
+	_ = logging.SetLogLevel("auth", "fatal")
 	if err := command().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "posthaste-devnet:", err)
 		os.Exit(1)
