@@ -52,7 +52,7 @@ ffi: debian ## libfilcrypto, from source; FFI_USE_GPU, FFI_USE_OPENCL and FFI_US
 
 .PHONY: params
 params: ## Groth16 parameters for 2 KiB test sectors, worthless for real ones
-	@build/parameters.sh >/dev/null
+	@build/parameters.sh
 
 .PHONY: debian
 debian:

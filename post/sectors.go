@@ -1,6 +1,7 @@
 package post
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
@@ -168,7 +169,7 @@ func (s Sectors) Without(bad []abi.SectorNumber) Sectors {
 
 // Sort puts the sectors in ascending order and drops doubles: the order in which the network's verifier sees them.
 func (s Sectors) Sort() Sectors {
-	slices.SortFunc(s, func(a, b Sector) int { return int(int64(a.Number) - int64(b.Number)) })
+	slices.SortFunc(s, func(a, b Sector) int { return cmp.Compare(a.Number, b.Number) })
 	return slices.CompactFunc(s, func(a, b Sector) bool { return a.Number == b.Number })
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -151,19 +150,16 @@ func describe(ctx context.Context, temporal client.Client, row *Row) error {
 	return nil
 }
 
-// Cards names the cards that are busy with a deadline or made its proofs, for a list.
-func (r Row) Cards() string {
-	var cards []string
-	add := func(card string) {
-		if card != "" && !slices.Contains(cards, card) {
-			cards = append(cards, card)
-		}
-	}
+// Card names the card that works on a partition, with its phase, or the one that proved it.
+func (r Row) Card(p post.PartitionResult) string {
 	for _, j := range r.Jobs {
-		add(j.Progress.Card)
+		if j.Partition != p.Index || !j.Started {
+			continue
+		}
+		if j.Progress.Card == "" {
+			return j.Worker
+		}
+		return fmt.Sprintf("%s %s", j.Progress.Card, j.Progress.Phase)
 	}
-	for _, p := range r.Board.Partitions {
-		add(p.Card)
-	}
-	return strings.Join(cards, " ")
+	return p.Card
 }

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"time"
@@ -172,7 +173,7 @@ func (s *sender) push(ctx workflow.Context, sent post.Sent) {
 		workflow.GetLogger(ctx).Warn("a message could not be pushed and will be again", "message", sent.Message, "for", sent.Request.ID, "error", err)
 	}
 	s.Pending = append(s.Pending, sent)
-	slices.SortFunc(s.Pending, func(a, b post.Sent) int { return int(int64(a.Nonce) - int64(b.Nonce)) })
+	slices.SortFunc(s.Pending, func(a, b post.Sent) int { return cmp.Compare(a.Nonce, b.Nonce) })
 }
 
 func (s *sender) pushOnce(ctx workflow.Context, sent post.Sent) error {
