@@ -159,3 +159,18 @@ func TestRunningTemporal(t *testing.T) {
 	_, err = runningTemporal(t.Context(), db)
 	require.EqualError(t, err, db+" is in use by a process that does not say where it answers; wait until it is ready, or stop it")
 }
+
+func TestATemporalThatIsStartedAgainKeepsItsPorts(t *testing.T) {
+	for situation, c := range map[string]struct {
+		ready temporalReady
+		want  ports
+	}{
+		"it chose its ports":        {temporalReady{Address: "127.0.0.1:4001", UI: "http://127.0.0.1:4002"}, ports{4001, 4002}},
+		"without a Web UI":          {temporalReady{Address: "127.0.0.1:4001"}, ports{4001, 8233}},
+		"it never said where it is": {temporalReady{}, ports{7233, 8233}},
+	} {
+		t.Run(situation, func(t *testing.T) {
+			require.Equal(t, c.want, portsOf(c.ready, ports{7233, 8233}))
+		})
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -244,7 +245,7 @@ func (d *demonstration) follow(ctx context.Context) (chainReport, error) {
 	for {
 		report, err := readReport(ctx, d.chain.Control)
 		if err != nil {
-			return report, err
+			return report, d.whyNoReport(err)
 		}
 		deadlines := report.followed(d.started, d.deadlines)
 		over := closed(deadlines)
@@ -252,7 +253,7 @@ func (d *demonstration) follow(ctx context.Context) (chainReport, error) {
 		if err != nil {
 			d.log.Warn("the board cannot be read", "err", err)
 		} else {
-			screen.show(boardRows(rows), report.Epoch, fmt.Sprintf("epoch %d, %d of %d deadlines over; Web UI: %s", report.Epoch, over, d.deadlines, d.server.UI))
+			screen.show(d.ours(boardRows(rows)), report.Epoch, fmt.Sprintf("epoch %d, %d of %d deadlines over; Web UI: %s", report.Epoch, over, d.deadlines, d.server.UI))
 		}
 		if over >= d.deadlines {
 			if overAt.IsZero() {
@@ -271,6 +272,21 @@ func (d *demonstration) follow(ctx context.Context) (chainReport, error) {
 			return report, fmt.Errorf("following the deadlines: %w", ctx.Err())
 		}
 	}
+}
+
+// whyNoReport prefers to say that a program ended, and what it logged, to what follows from it.
+func (d *demonstration) whyNoReport(err error) error {
+	select {
+	case died := <-d.died:
+		return died
+	case <-time.After(time.Second): // the end of a process is known a moment later than its connections break
+		return err
+	}
+}
+
+// ours drops the deadlines that were open before posthaste was started, as the result does.
+func (d *demonstration) ours(rows []boardRow) []boardRow {
+	return slices.DeleteFunc(rows, func(r boardRow) bool { return r.deadline.Close != 0 && r.deadline.Open <= d.started })
 }
 
 // allSettled says whether the workflows of these deadlines have come to a result.

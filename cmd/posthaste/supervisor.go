@@ -22,12 +22,12 @@ type program struct {
 	name    string // for people, and of its log file
 	path    string
 	args    []string
-	env     []string      // beside the parent's
-	ready   any           // the program's first line on stdout is decoded into it; nil: it is ready when it runs
-	within  time.Duration // how long it may take to get ready
-	grace   time.Duration // from SIGTERM to SIGKILL; 0 means defaultGrace
-	restart bool          // start it again when it ends by itself
-	again   []string      // arguments of a restart; nil: as args
+	env     []string        // beside the parent's
+	ready   any             // the program's first line on stdout is decoded into it; nil: it is ready when it runs
+	within  time.Duration   // how long it may take to get ready
+	grace   time.Duration   // from SIGTERM to SIGKILL; 0 means defaultGrace
+	restart bool            // start it again when it ends by itself
+	again   func() []string // arguments of a restart; nil: as args
 }
 
 // Times of the supervisor.
@@ -201,15 +201,14 @@ func (s *supervisor) keep(c *child, run *process) {
 			return
 		case <-run.done:
 		}
-		err := fmt.Errorf("%s ended: %w%s", c.name, cause(run.err), c.tail(run.from))
 		if !c.restart {
-			s.died <- err
+			s.died <- fmt.Errorf("%s ended: %w%s", c.name, cause(run.err), c.tail(run.from))
 			return
 		}
 		if time.Since(began) > steadyAfter {
 			pause = firstBackOff
 		}
-		if run = s.again(c, err, &pause); run == nil {
+		if run = s.again(c, cause(run.err), &pause); run == nil {
 			return
 		}
 	}
@@ -228,10 +227,10 @@ func (s *supervisor) again(c *child, err error, pause *time.Duration) *process {
 	}()
 	args := c.args
 	if c.again != nil {
-		args = c.again
+		args = c.again()
 	}
 	for {
-		s.log.Error("a program ended; it is started again", "program", c.name, "in", *pause, "err", err)
+		s.log.Error("a program ended; it is started again", "program", c.name, "in", *pause, "err", err, "log", c.logFile)
 		select {
 		case <-c.stop:
 			return nil

@@ -134,10 +134,11 @@ func TestAChildThatEndsIsStartedAgain(t *testing.T) {
 	runs := filepath.Join(t.TempDir(), "runs")
 	p := shell("worker", `echo x >> `+runs+`; `+sayReady+` sleep 0.1; exit 1`)
 	p.ready, p.restart = &shellReady{}, true
+	p.again = func() []string { return []string{"-c", `echo again >> ` + runs + `; ` + sayReady + ` sleep 60`} }
 	require.NoError(t, s.start(t.Context(), p))
 	require.Eventually(t, func() bool {
 		data, _ := os.ReadFile(runs)
-		return strings.Count(string(data), "x") >= 2
+		return string(data) == "x\nagain\n"
 	}, 10*time.Second, 20*time.Millisecond)
 	began := time.Now()
 	s.stop()

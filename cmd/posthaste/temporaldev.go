@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -62,8 +63,23 @@ func temporalProgram(dbFile, ip, namespace string, p ports, ready *temporalReady
 	}
 	return program{
 		name: "temporal-dev", path: path, args: temporalArgs(dbFile, ip, namespace, p),
-		ready: ready, within: time.Minute, // it starts in about 1 s; a full disk's first sync takes longer
+		ready: ready, within: time.Minute, // it starts in about 1 s; a busy disk's first sync takes longer
+		// Where it was, so that everybody finds it again.
+		again: func() []string { return temporalArgs(dbFile, ip, namespace, portsOf(*ready, p)) },
 	}, nil
+}
+
+// portsOf are those that a running one has, or else the wanted ones.
+func portsOf(ready temporalReady, wanted ports) ports {
+	port := func(address string, otherwise int) int {
+		_, text, err := net.SplitHostPort(address)
+		number, err2 := strconv.Atoi(text)
+		if err != nil || err2 != nil {
+			return otherwise
+		}
+		return number
+	}
+	return ports{port(ready.Address, wanted.frontend), port(strings.TrimPrefix(ready.UI, "http://"), wanted.ui)}
 }
 
 func temporalArgs(dbFile, ip, namespace string, p ports) []string {
