@@ -140,3 +140,13 @@ func TestWaitEpochEndsWithItsContext(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorContains(t, err, "epoch 1000000")
 }
+
+func TestFollowerWithAWrongTokenSaysSoOnce(t *testing.T) {
+	d := serve(t, 50*time.Millisecond)
+	_, address, _ := strings.Cut(d.Ready.FullnodeAPIInfo, ":")
+	f, log := follow(t, "eyJwrong:"+address)
+	_, err := f.WaitEpoch(within(t, 500*time.Millisecond), 1)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Equal(t, 1, log.count("refused the token"))
+	require.Zero(t, log.count("eyJwrong"))
+}

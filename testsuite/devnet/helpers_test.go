@@ -82,7 +82,7 @@ func (c *Chain) push(t *testing.T, p chain.Post, nonce uint64, premium int64) ci
 	return name
 }
 
-// exit is the exit code of a message that is on the chain.
+// lookup finds a message on the chain; nil if it is not there.
 func (c *Chain) lookup(t *testing.T, name cid.Cid) *chain.MsgLookup {
 	t.Helper()
 	found, err := c.search(nil, name, -1, true)

@@ -31,8 +31,6 @@ func (s sectorSet) minus(other sectorSet) sectorSet {
 	return out
 }
 
-func (s sectorSet) and(other sectorSet) sectorSet { return s.minus(s.minus(other)) }
-
 func (s sectorSet) bitfield() bitfield.BitField {
 	out := bitfield.New()
 	for _, n := range s {

@@ -18,8 +18,8 @@ import (
 	"posthaste/chain"
 )
 
-// block is a tipset (of one block) with what its execution did. Blocks are never changed, and know their parent rather
-// than their place, so that the head may one day move to another branch.
+// block is a tipset (of one block) with what its execution did. Blocks know their parent rather than their place, so that
+// the head may one day move to another branch; nothing of them changes later, but that very old parents are let go.
 type block struct {
 	tipset   *chain.TipSet
 	parent   *block
@@ -43,6 +43,7 @@ type Chain struct {
 	mu     sync.Mutex
 	head   *block
 	blocks map[string]*block                // by tipset key
+	recent []*block                         // the same, oldest first
 	seen   map[cid.Cid]*chain.SignedMessage // every message ever pushed
 	ids    map[address.Address]address.Address
 	pool   *pool
@@ -85,7 +86,17 @@ func (c *Chain) seal(b *block, height abi.ChainEpoch) {
 	}
 	c.head = b
 	c.blocks[b.tipset.Cids.String()] = b
+	c.recent = append(c.recent, b)
+	if keep := max(keepEpochs, 2*int(c.cfg.period())); len(c.recent) > keep {
+		delete(c.blocks, c.recent[0].tipset.Cids.String())
+		c.recent = c.recent[1:]
+		c.recent[0].parent = nil
+	}
 }
+
+// keepEpochs is how many tipsets are kept, so that a demo may run for days: what a node without an archive can tell of, about
+// a day at 30 s an epoch. Two proving periods are kept in any case.
+const keepEpochs = 3000
 
 // Mine adds one tipset with the messages that are ready, executes it, and tells the subscribers.
 func (c *Chain) Mine() *chain.TipSet {

@@ -224,3 +224,15 @@ func TestRandomness(t *testing.T) {
 	_, err := c.ticketRandomness(tag, 1006, nil, nil)
 	require.ErrorIs(t, err, errFuture)
 }
+
+func TestOldTipsetsAreLetGo(t *testing.T) {
+	c := testChain(t, nil)
+	first := c.head.tipset
+	c.mineTo(c.cfg.StartEpoch + keepEpochs + 100)
+	require.Len(t, c.blocks, keepEpochs)
+	_, err := c.at(first.Cids)
+	require.ErrorContains(t, err, "not found")
+	oldest, err := c.tipsetAt(c.cfg.StartEpoch, nil, true)
+	require.NoError(t, err)
+	require.Equal(t, c.head.height()-keepEpochs+1, oldest.Height)
+}

@@ -61,7 +61,7 @@ func (d *deadline) clone() *deadline {
 	return &deadline{partitions: slices.Clone(d.partitions), posted: maps.Clone(d.posted)}
 }
 
-// liveDeadline says whether the deadline has a sector at all.
+// live says whether the deadline has a sector at all.
 func (d *deadline) live() bool {
 	return slices.ContainsFunc(d.partitions, func(p partition) bool { return len(p.all) > 0 })
 }
