@@ -117,7 +117,9 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 func Load(path string) (*Config, error) { return load(path, os.Getenv, os.Hostname) }
 
 // LoadWith is Load with another environment than the process's own.
-func LoadWith(path string, getenv func(string) string) (*Config, error) { return load(path, getenv, os.Hostname) }
+func LoadWith(path string, getenv func(string) string) (*Config, error) {
+	return load(path, getenv, os.Hostname)
+}
 
 // Default is what an empty file gives.
 func Default() (*Config, error) { return build("", nil, os.Getenv, os.Hostname) }

@@ -74,10 +74,11 @@ func (r boardRow) line() string {
 		post.MinerName(r.deadline.Miner), r.deadline.Index, r.state, r.sectors, r.done, r.of, strings.Join(r.doing, ", ")), " ")
 }
 
-// boardTable is the board for a terminal.
-func boardTable(rows []boardRow, head abi.ChainEpoch) string {
+// boardTable is the board for a terminal of so many columns; 0: any.
+func boardTable(rows []boardRow, head abi.ChainEpoch, width int) string {
 	t := table.NewWriter()
 	t.SetStyle(table.StyleRounded)
+	t.Style().Size.WidthMax = width
 	t.AppendHeader(table.Row{"Miner", "Deadline", "Sectors", "State", "Partitions", "Epochs left", "Cards"})
 	for _, r := range rows {
 		sectors, partitions := "-", "-"

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/filecoin-project/go-state-types/abi"
 	"github.com/stretchr/testify/require"
@@ -182,4 +183,12 @@ func TestScreenRedrawsOnATerminal(t *testing.T) {
 	out.Reset()
 	s.show(rows, 11, "epoch 11")
 	require.True(t, strings.HasPrefix(out.String(), "\x1b["+string(rune('0'+lines))+"A\x1b[J"), "it goes up over the %d lines it drew", lines)
+}
+
+func TestTheBoardFitsTheTerminal(t *testing.T) {
+	rows := []boardRow{{deadline: post.Deadline{Miner: 1000, Index: 7}, state: post.StateProving, doing: []string{"demo/card0 snark", "demo/card1 vanilla"}}}
+	for line := range strings.SplitSeq(boardTable(rows, 10, 60), "\n") {
+		require.LessOrEqual(t, utf8.RuneCountInString(line), 60, line)
+	}
+	require.Contains(t, boardTable(rows, 10, 0), "demo/card1 vanilla")
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/filecoin-project/go-state-types/abi"
 	"github.com/mattn/go-isatty"
+	"golang.org/x/sys/unix"
 )
 
 // screen shows the board: redrawn in place on a terminal, a line per change elsewhere.
@@ -38,10 +39,23 @@ func (s *screen) show(rows []boardRow, head abi.ChainEpoch, heading string) {
 		}
 		return
 	}
-	text := heading + "\n" + boardTable(rows[max(0, len(rows)-shownRows):], head) + "\n"
+	text := heading + "\n" + boardTable(rows[max(0, len(rows)-shownRows):], head, s.width()) + "\n"
 	if s.drawn > 0 {
 		fmt.Fprintf(s.out, "\x1b[%dA\x1b[J", s.drawn) // up, and clear to the end
 	}
 	fmt.Fprint(s.out, text)
 	s.drawn = strings.Count(text, "\n")
+}
+
+// width is the terminal's, in characters: a line that wraps would be two, and the next drawing would start too low. 0: unknown.
+func (s *screen) width() int {
+	f, ok := s.out.(*os.File)
+	if !ok {
+		return 0
+	}
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
 }
