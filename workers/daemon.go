@@ -11,6 +11,7 @@ import (
 
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
@@ -142,6 +143,7 @@ func daemonWorkers(temporal client.Client, down fx.Shutdowner, log *slog.Logger,
 		// A daemon that stops lets its activities return; what does not is done again by another.
 		WorkerStopTimeout: 5 * time.Second,
 		OnFatalError:      fatal(down, log),
+		Interceptors:      []interceptor.WorkerInterceptor{&beating{}},
 	}
 	main := worker.New(temporal, workflows.QueueChain, options)
 	RegisterWorkflows(main)

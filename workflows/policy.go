@@ -31,26 +31,29 @@ var chainRetry = temporal.RetryPolicy{
 	NonRetryableErrorTypes: []string{ErrorRandomnessChanged, ErrorRefused, ErrorNoSuchMiner},
 }
 
+// lostDaemon is how long a daemon's activity may be silent: its worker sends heartbeats for it (workers.beating). A daemon that
+// is killed in the middle of one so costs 10 s, a third of an epoch on mainnet, instead of the whole time of an attempt.
+const lostDaemon = 10 * time.Second
+
 var (
 	// One attempt of a read is a handful of node calls, each limited to 30 s by the client.
-	policyChainRead = policy{queue: QueueChain, attempt: time.Minute, retry: chainRetry}
+	policyChainRead = policy{queue: QueueChain, attempt: time.Minute, heartbeat: lostDaemon, retry: chainRetry}
 
 	// AwaitEpoch waits inside for at most a few epochs, so that the timers need not be exact.
-	policyAwaitEpoch = policy{queue: QueueChain, attempt: 3 * time.Minute, retry: chainRetry}
+	policyAwaitEpoch = policy{queue: QueueChain, attempt: 3 * time.Minute, heartbeat: lostDaemon, retry: chainRetry}
 
 	// A partition's index lookup and the check of a proof (milliseconds at 2 KiB, under a second at 32 GiB) are local; a
 	// store that hangs must not hold them for long.
-	policyLookup = policy{queue: QueueSectors, attempt: time.Minute, retry: chainRetry}
+	policyLookup = policy{queue: QueueSectors, attempt: time.Minute, heartbeat: lostDaemon, retry: chainRetry}
 
 	// Starting or signalling another workflow is one call to Temporal.
-	policySignal = policy{queue: QueueChain, attempt: 20 * time.Second, retry: chainRetry}
+	policySignal = policy{queue: QueueChain, attempt: 20 * time.Second, heartbeat: lostDaemon, retry: chainRetry}
 
 	// A push is one call; what fails is pushed again at the next tipset anyway.
-	policyPush = policy{queue: QueueChain, attempt: 30 * time.Second, retry: chainRetry}
+	policyPush = policy{queue: QueueChain, attempt: 30 * time.Second, heartbeat: lostDaemon, retry: chainRetry}
 
-	// WatchDeadlines runs for a whole proving period. A daemon that dies is noticed after half a minute, one epoch on
-	// mainnet: far less than the 20 epochs between Challenge and Open.
-	policyWatch = policy{queue: QueueChain, attempt: 26 * time.Hour, heartbeat: 30 * time.Second, retry: temporal.RetryPolicy{
+	// WatchDeadlines runs for a whole proving period; it says what it sees every 5 s.
+	policyWatch = policy{queue: QueueChain, attempt: 26 * time.Hour, heartbeat: lostDaemon, retry: temporal.RetryPolicy{
 		InitialInterval: 500 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 15 * time.Second,
 		NonRetryableErrorTypes: []string{ErrorNoSuchMiner},
 	}}
