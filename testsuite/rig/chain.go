@@ -1,0 +1,106 @@
+package rig
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/filecoin-project/go-state-types/abi"
+
+	"posthaste/post"
+	"posthaste/testsuite/devnet"
+)
+
+// Report is what the chain says of its deadlines so far.
+func (r *Rig) Report(ctx context.Context) (devnet.Report, error) {
+	var report devnet.Report
+	data, err := r.control(ctx, http.MethodGet, "/report", nil)
+	if err == nil {
+		err = json.Unmarshal(data, &report)
+	}
+	if err != nil {
+		return report, fmt.Errorf("the chain's report: %w", err)
+	}
+	return report, nil
+}
+
+// PauseRPC makes the node unreachable for a while.
+func (r *Rig) PauseRPC(ctx context.Context, away time.Duration) error {
+	_, err := r.control(ctx, http.MethodPost, "/pause-rpc", map[string]float64{"seconds": away.Seconds()})
+	return err
+}
+
+// control asks the chain's control port.
+func (r *Rig) control(ctx context.Context, method, path string, body any) ([]byte, error) {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, method, r.chain.Control+path, bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", response.Status, answer)
+	}
+	return answer, err
+}
+
+// WaitEpoch waits until the chain is at an epoch.
+func (r *Rig) WaitEpoch(ctx context.Context, epoch abi.ChainEpoch) error {
+	for {
+		report, err := r.Report(ctx)
+		if err != nil {
+			return err
+		}
+		if report.Epoch >= epoch {
+			return nil
+		}
+		if err := pause(ctx, min(post.Until(report.Epoch, epoch, r.Epoch()), time.Second)); err != nil {
+			return fmt.Errorf("waiting for epoch %d: %w", epoch, err)
+		}
+	}
+}
+
+// WaitDeadlinesClosed waits until so many deadlines that opened after an epoch are closed, the earliest first, and gives them.
+func (r *Rig) WaitDeadlinesClosed(ctx context.Context, after abi.ChainEpoch, n int) ([]devnet.DeadlineReport, error) {
+	for {
+		report, err := r.Report(ctx)
+		if err != nil {
+			return nil, err
+		}
+		var closed []devnet.DeadlineReport
+		for _, d := range report.Deadlines {
+			if d.Open > after && d.Closed {
+				closed = append(closed, d)
+			}
+		}
+		if len(closed) >= n {
+			return closed[:n], nil
+		}
+		if err := pause(ctx, time.Second); err != nil {
+			return nil, fmt.Errorf("waiting for deadlines to close: %d of %d have: %w", len(closed), n, err)
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(max(d, 10*time.Millisecond)):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
