@@ -143,7 +143,7 @@ func daemonWorkers(temporal client.Client, down fx.Shutdowner, log *slog.Logger,
 		// A daemon that stops lets its activities return; what does not is done again by another.
 		WorkerStopTimeout: 5 * time.Second,
 		OnFatalError:      fatal(down, log),
-		Interceptors:      []interceptor.WorkerInterceptor{&beating{}},
+		Interceptors:      []interceptor.WorkerInterceptor{&attending{}},
 	}
 	main := worker.New(temporal, workflows.QueueChain, options)
 	RegisterWorkflows(main)

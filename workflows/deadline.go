@@ -37,7 +37,7 @@ func DeadlineWorkflow(ctx workflow.Context, in DeadlineInput) (post.Result, erro
 	for i, p := range d.partitions {
 		// One workflow task may carry 4 MB: at 16 partitions of up to 85 KB each, yield.
 		if i > 0 && i%16 == 0 {
-			_ = workflow.Sleep(open, time.Millisecond)
+			_ = sleep(open, time.Millisecond, "the next 16 partitions")
 		}
 		running++
 		workflow.Go(ctx, func(ctx workflow.Context) {
@@ -212,12 +212,17 @@ func plain(err error) error {
 	return err
 }
 
+// sleep is a timer that says in the Web UI what it is for.
+func sleep(ctx workflow.Context, d time.Duration, summary string) error {
+	return workflow.NewTimerWithOptions(ctx, d, workflow.TimerOptions{Summary: summary}).Get(ctx, nil)
+}
+
 // awaitEpoch returns when the chain's head is at target or later. It sleeps for most of the way and asks the chain for the
 // rest, because a wall clock does not know how fast a chain is.
 func (d *deadline) awaitEpoch(ctx workflow.Context, target abi.ChainEpoch) error {
 	for d.head < target {
 		if away := post.Until(d.epoch(ctx), target-1, d.settings.EpochDuration); away > 0 {
-			if err := workflow.Sleep(ctx, away); err != nil {
+			if err := sleep(ctx, away, fmt.Sprintf("until epoch %d", target-1)); err != nil {
 				return err
 			}
 		}

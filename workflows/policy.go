@@ -31,7 +31,7 @@ var chainRetry = temporal.RetryPolicy{
 	NonRetryableErrorTypes: []string{ErrorRandomnessChanged, ErrorRefused, ErrorNoSuchMiner},
 }
 
-// lostDaemon is how long a daemon's activity may be silent: its worker sends heartbeats for it (workers.beating). A daemon that
+// lostDaemon is how long a daemon's activity may be silent: its worker sends heartbeats for it (workers.attending). A daemon that
 // is killed in the middle of one so costs 10 s, a third of an epoch on mainnet, instead of the whole time of an attempt.
 const lostDaemon = 10 * time.Second
 

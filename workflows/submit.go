@@ -72,7 +72,7 @@ func (d *deadline) submit(ctx, open workflow.Context, p *partition, proof post.P
 			return posted, err
 		}
 		// An epoch later the chain may say something else.
-		if err := workflow.Sleep(open, d.settings.EpochDuration); err != nil {
+		if err := sleep(open, d.settings.EpochDuration, "an epoch, then build the message anew"); err != nil {
 			return posted, err
 		}
 	}
@@ -137,7 +137,8 @@ func (d *deadline) request(ctx workflow.Context, p *partition, request post.Mess
 	}
 	key := request.Key()
 	grace := post.Until(d.epoch(ctx), d.Close+d.settings.Confidence, d.settings.EpochDuration) + time.Minute
-	answered, err := workflow.AwaitWithTimeout(ctx, grace, func() bool { return d.settled[key] != nil })
+	answered, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{Timeout: grace, TimerOptions: workflow.TimerOptions{Summary: "for the sender's answer"}},
+		func() bool { return d.settled[key] != nil })
 	d.wake(ctx)
 	if err != nil {
 		return post.MessageSettled{}, err
