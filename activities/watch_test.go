@@ -1,0 +1,411 @@
+package activities_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/filecoin-project/go-state-types/abi"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	enums "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	workflowpb "go.temporal.io/api/workflow/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/interceptor"
+	"go.temporal.io/sdk/worker"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"posthaste/activities"
+	"posthaste/chain"
+	"posthaste/post"
+	"posthaste/workflows"
+)
+
+// starter is a Temporal that knows which workflows run.
+type starter struct {
+	mu       sync.Mutex
+	status   map[string]enums.WorkflowExecutionStatus
+	ended    map[string]time.Time
+	started  []string
+	options  map[string]client.StartWorkflowOptions
+	inputs   map[string]workflows.DeadlineInput
+	signals  []post.MessageRequest
+	describe error
+	start    error
+}
+
+func newStarter() *starter {
+	return &starter{status: map[string]enums.WorkflowExecutionStatus{}, ended: map[string]time.Time{},
+		options: map[string]client.StartWorkflowOptions{}, inputs: map[string]workflows.DeadlineInput{}}
+}
+
+func (s *starter) ExecuteWorkflow(_ context.Context, options client.StartWorkflowOptions, _ any, args ...any) (client.WorkflowRun, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.start != nil {
+		return nil, s.start
+	}
+	s.started = append(s.started, options.ID)
+	s.status[options.ID], s.options[options.ID], s.inputs[options.ID] = running, options, args[0].(workflows.DeadlineInput)
+	return nil, nil
+}
+
+func (s *starter) DescribeWorkflowExecution(_ context.Context, id, _ string) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	status, known := s.status[id]
+	switch {
+	case s.describe != nil:
+		return nil, s.describe
+	case !known:
+		return nil, serviceerror.NewNotFound("no such workflow")
+	}
+	return &workflowservice.DescribeWorkflowExecutionResponse{
+		WorkflowExecutionInfo: &workflowpb.WorkflowExecutionInfo{Status: status, CloseTime: timestamppb.New(s.ended[id])}}, nil
+}
+
+func (s *starter) SignalWithStartWorkflow(_ context.Context, id, signal string, arg any, options client.StartWorkflowOptions, _ any, args ...any) (client.WorkflowRun, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.start != nil {
+		return nil, s.start
+	}
+	if id != options.ID || signal != workflows.SignalSend || args[0].(workflows.SenderState).From == "" {
+		return nil, fmt.Errorf("odd call: %s, %s, %v", id, signal, args)
+	}
+	s.signals = append(s.signals, arg.(post.MessageRequest))
+	return nil, nil
+}
+
+// ends closes a workflow, so long ago.
+func (s *starter) ends(id string, status enums.WorkflowExecutionStatus, ago time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status[id], s.ended[id] = status, time.Now().Add(-ago)
+}
+
+func (s *starter) fails(describe, start error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.describe, s.start = describe, start
+}
+
+func (s *starter) starts() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.started...)
+}
+
+// headStream gives the heads that a test sends.
+type headStream chan *chain.TipSet
+
+func (h headStream) Heads(context.Context) <-chan *chain.TipSet { return h }
+
+// run is a WatchDeadlines under way.
+type run struct {
+	t        *testing.T
+	node     *node
+	temporal *starter
+	heads    headStream
+	ended    chan error
+	mu       sync.Mutex
+	beats    []activities.Seen
+}
+
+// pause is how long a terminated deadline is left alone: far longer than a test takes, which says instead how long ago one
+// was terminated.
+const pause = 20 * time.Second
+
+// watch starts WatchDeadlines for f01000.
+func watch(t *testing.T, n *node, s *starter) *run {
+	r := &run{t: t, node: n, temporal: s, heads: make(headStream), ended: make(chan error, 1)}
+	w := &activities.Watch{Node: n, Heads: r.heads, Temporal: s, Log: slog.New(slog.DiscardHandler), Pause: pause, Heartbeat: time.Millisecond}
+	env := newEnvironment()
+	env.SetWorkerOptions(worker.Options{Interceptors: []interceptor.WorkerInterceptor{&listener{run: r}}})
+	env.RegisterActivity(w.WatchDeadlines)
+	go func() {
+		_, err := env.ExecuteActivity(w.WatchDeadlines, workflows.WatchInput{Miner: 1000, Settings: post.DefaultSettings()})
+		r.ended <- err
+	}()
+	return r
+}
+
+// head gives a head and waits until the one before it was worked on.
+func (r *run) head(heights ...abi.ChainEpoch) {
+	r.t.Helper()
+	for _, h := range heights {
+		select {
+		case r.heads <- tipset(h):
+		case err := <-r.ended:
+			r.t.Fatalf("it ended before epoch %d: %v", h, err)
+		case <-time.After(patience):
+			r.t.Fatalf("it takes no head at epoch %d", h)
+		}
+	}
+}
+
+// through gives every head from one to another, the last twice: after that all of them were worked on.
+func (r *run) through(from, to abi.ChainEpoch) {
+	r.t.Helper()
+	for h := from; h <= to; h++ {
+		r.head(h)
+	}
+	r.head(to)
+}
+
+// finish gives the head that ends the period.
+func (r *run) finish() error {
+	r.t.Helper()
+	r.head(140)
+	return r.wait()
+}
+
+func (r *run) wait() error {
+	select {
+	case err := <-r.ended:
+		return err
+	case <-time.After(patience):
+		return errors.New("it does not end")
+	}
+}
+
+// seen waits for a heartbeat that a condition holds for.
+func (r *run) seen(what string, is func(activities.Seen) bool) activities.Seen {
+	r.t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		r.mu.Lock()
+		var last activities.Seen
+		if len(r.beats) > 0 {
+			last = r.beats[len(r.beats)-1]
+		}
+		r.mu.Unlock()
+		if is(last) {
+			return last
+		}
+	}
+	r.t.Fatalf("no heartbeat with %s", what)
+	return activities.Seen{}
+}
+
+// listener hears every heartbeat: the SDK passes on only some.
+type listener struct {
+	interceptor.WorkerInterceptorBase
+	run *run
+}
+
+type inbound struct {
+	interceptor.ActivityInboundInterceptorBase
+	run *run
+}
+
+type outbound struct {
+	interceptor.ActivityOutboundInterceptorBase
+	run *run
+}
+
+func (l *listener) InterceptActivity(_ context.Context, next interceptor.ActivityInboundInterceptor) interceptor.ActivityInboundInterceptor {
+	in := &inbound{run: l.run}
+	in.Next = next
+	return in
+}
+
+func (i *inbound) Init(next interceptor.ActivityOutboundInterceptor) error {
+	out := &outbound{run: i.run}
+	out.Next = next
+	return i.Next.Init(out)
+}
+
+func (o *outbound) RecordHeartbeat(ctx context.Context, details ...any) {
+	o.run.mu.Lock()
+	o.run.beats = append(o.run.beats, details[0].(activities.Seen))
+	o.run.mu.Unlock()
+	o.Next.RecordHeartbeat(ctx, details...)
+}
+
+// id is the workflow of a deadline of the period from epoch 100.
+func id(index uint64) string { return deadlineOf(index).WorkflowID() }
+
+const nextPeriod = "wdpost-f01000-140-0"
+
+func TestAWholePeriod(t *testing.T) {
+	s := newStarter()
+	r := watch(t, newNode(t), s)
+	r.through(101, 113)
+	assert.Equal(t, []string{id(0)}, s.starts(), "deadline 1 has nothing to prove, the challenge of 2 is not there yet")
+	r.through(114, 115)
+	assert.Equal(t, []string{id(0)}, s.starts(), "the challenge of 2 is there but not one epoch deep")
+	r.head(116, 116)
+	assert.Equal(t, []string{id(0), id(2)}, s.starts())
+	r.through(117, 139)
+	require.NoError(t, r.finish())
+	assert.Equal(t, []string{id(0), id(2), id(3), nextPeriod}, s.starts(), "each once, the next period's first too")
+
+	assert.Equal(t, workflows.DeadlineInput{Deadline: deadlineOf(2), Head: 116, Settings: post.DefaultSettings()}, s.inputs[id(2)])
+	options := s.options[id(2)]
+	assert.Equal(t, workflows.QueueChain, options.TaskQueue)
+	assert.Equal(t, workflows.DeadlineReusePolicy, options.WorkflowIDReusePolicy)
+	assert.Equal(t, workflows.DeadlineConflictPolicy, options.WorkflowIDConflictPolicy)
+	assert.Equal(t, "f01000 deadline 2: 2 partitions, epochs 120 to 130", options.StaticSummary)
+	assert.Equal(t, 3, options.TypedSearchAttributes.Size())
+}
+
+func TestHeadsThatAreSkipped(t *testing.T) {
+	s := newStarter()
+	r := watch(t, newNode(t), s)
+	r.head(101, 129) // 28 null rounds, or a node that was away
+	require.NoError(t, r.finish())
+	assert.Equal(t, []string{id(0), id(2), id(3), nextPeriod}, s.starts(), "late is better than never")
+	t.Run("over the period's end", func(t *testing.T) {
+		r := watch(t, newNode(t), newStarter())
+		r.head(101, 170)
+		require.NoError(t, r.wait())
+		assert.Equal(t, []string{id(0), "wdpost-f01000-140-3"}, r.temporal.starts())
+	})
+}
+
+func TestDeadlinesThatHaveAWorkflow(t *testing.T) {
+	for name, c := range map[string]struct {
+		status enums.WorkflowExecutionStatus
+		again  bool
+	}{
+		"running":               {running, false},
+		"going on in a new run": {enums.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW, false},
+		"completed":             {enums.WORKFLOW_EXECUTION_STATUS_COMPLETED, false},
+		"failed":                {enums.WORKFLOW_EXECUTION_STATUS_FAILED, true},
+		"terminated by hand":    {enums.WORKFLOW_EXECUTION_STATUS_TERMINATED, true},
+		"cancelled by hand":     {enums.WORKFLOW_EXECUTION_STATUS_CANCELED, true},
+		"out of its own time":   {enums.WORKFLOW_EXECUTION_STATUS_TIMED_OUT, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStarter()
+			s.ends(id(2), c.status, pause/2)
+			r := watch(t, newNode(t), s)
+			r.head(121, 121)
+			assert.Empty(t, s.starts(), "not at once")
+			require.NoError(t, r.finish())
+
+			s = newStarter()
+			s.ends(id(2), c.status, 2*pause)
+			r = watch(t, newNode(t), s)
+			r.head(121, 121)
+			if c.again {
+				assert.Equal(t, []string{id(2)}, s.starts(), "there is time")
+			} else {
+				assert.Empty(t, s.starts())
+			}
+			s.ends(id(2), c.status, 0)
+			before := s.starts()
+			r.head(122, 122)
+			s.ends(id(2), c.status, 100*pause)
+			r.head(130, 130)
+			assert.NotContains(t, s.starts()[len(before):], id(2), "after Close it is not issued again")
+			require.NoError(t, r.finish())
+		})
+	}
+}
+
+// The pauses grow, since something ends it over and over.
+func TestADeadlineThatIsEndedTwice(t *testing.T) {
+	for name, c := range map[string]struct {
+		ago    time.Duration // its second end
+		starts int
+	}{
+		"long enough ago":                    {2*pause + time.Second, 3},
+		"long enough ago for the first time": {pause + time.Second, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStarter()
+			r := watch(t, newNode(t), s)
+			r.head(121, 121)
+			require.Equal(t, []string{id(2)}, s.starts())
+			s.ends(id(2), enums.WORKFLOW_EXECUTION_STATUS_TERMINATED, pause+time.Second)
+			r.head(122, 122)
+			require.Len(t, s.starts(), 2)
+			s.ends(id(2), enums.WORKFLOW_EXECUTION_STATUS_TERMINATED, c.ago)
+			r.head(123, 123)
+			require.Len(t, s.starts(), c.starts)
+			if c.starts == 2 {
+				r.seen("what becomes of it", func(s activities.Seen) bool {
+					return len(s.Active) == 1 && s.Active[0] == "2: Terminated, to be issued again"
+				})
+			}
+			require.NoError(t, r.finish())
+		})
+	}
+}
+
+func TestTroubleWithOneDeadline(t *testing.T) {
+	n, s := newNode(t), newStarter()
+	n.fails("StateMinerPartitions 2", errAway)
+	r := watch(t, n, s)
+	r.head(126, 126)
+	assert.Equal(t, []string{id(3)}, s.starts(), "the other one does not wait")
+	seen := r.seen("the problem", func(s activities.Seen) bool { return s.Problem != "" })
+	assert.Contains(t, seen.Problem, "deadline f01000/2: ChainHead on http://127.0.0.1:1234: the node cannot be reached")
+	assert.Equal(t, activities.Seen{Head: 126, PeriodEnd: 140, Active: []string{"2: new", "3: running"}, Problem: seen.Problem}, seen)
+	n.fails("StateMinerPartitions 2", nil)
+	r.head(127, 127)
+	assert.Equal(t, []string{id(3), id(2)}, s.starts())
+	r.seen("no problem any more", func(s activities.Seen) bool { return s.Head == 127 && s.Problem == "" })
+	require.NoError(t, r.finish())
+}
+
+func TestTroubleWithTemporal(t *testing.T) {
+	s := newStarter()
+	s.fails(serviceerror.NewUnavailable("no"), nil)
+	r := watch(t, newNode(t), s)
+	r.head(121, 121)
+	assert.Empty(t, s.starts(), "without an answer nothing is known")
+	seen := r.seen("the problem", func(s activities.Seen) bool { return s.Problem != "" })
+	assert.Contains(t, seen.Problem, "asking Temporal about workflow "+id(2))
+	s.fails(nil, serviceerror.NewUnavailable("no"))
+	r.head(122, 122)
+	seen = r.seen("the problem", func(s activities.Seen) bool { return s.Head == 122 })
+	assert.Contains(t, seen.Problem, "starting workflow "+id(2))
+	s.fails(nil, serviceerror.NewWorkflowExecutionAlreadyStarted("another daemon was faster", "", ""))
+	r.head(123, 123)
+	seen = r.seen("no problem", func(s activities.Seen) bool { return s.Head == 123 })
+	assert.Empty(t, seen.Problem)
+	require.NoError(t, r.finish())
+}
+
+func TestTroubleWithTheNode(t *testing.T) {
+	n, s := newNode(t), newStarter()
+	n.fails("StateMinerProvingDeadline", errAway)
+	r := watch(t, n, s)
+	r.head(121, 121)
+	r.seen("the problem", func(s activities.Seen) bool { return s.Head == 121 && s.Problem == errAway.Error() })
+	n.fails("StateMinerProvingDeadline", nil)
+	r.head(122, 122)
+	assert.Equal(t, []string{id(2)}, s.starts())
+	require.NoError(t, r.finish())
+}
+
+func TestAMinerThatDoesNotExist(t *testing.T) {
+	n := newNode(t)
+	n.fails("StateMinerProvingDeadline", fmt.Errorf("miner f01000: %w", chain.ErrNoActor))
+	r := watch(t, n, newStarter())
+	r.head(121)
+	final := application(t, r.wait())
+	assert.Equal(t, workflows.ErrorNoSuchMiner, final.Type())
+	assert.True(t, final.NonRetryable())
+	assert.Equal(t, "the chain has no miner actor f01000; correct [[miners]] in posthaste.toml", final.Message())
+}
+
+func TestRequestMessage(t *testing.T) {
+	s := newStarter()
+	w := activities.Watch{Temporal: s}
+	require.NoError(t, w.RequestMessage(t.Context(), theRequest()))
+	assert.Equal(t, []post.MessageRequest{theRequest()}, s.signals)
+	assert.Equal(t, "sender-f1x", activities.SenderWorkflowID("f1x"))
+	s.fails(nil, serviceerror.NewUnavailable("no"))
+	err := w.RequestMessage(t.Context(), theRequest())
+	retried(t, err)
+	require.ErrorContains(t, err, "to send message "+theRequest().ID)
+}
