@@ -168,7 +168,9 @@ func (r *Rig) Close() {
 func (r *Rig) Client() client.Client { return r.client }
 
 // Epoch is the wall-clock time of an epoch.
-func (r *Rig) Epoch() time.Duration { return time.Duration(r.chain.EpochSeconds * float64(time.Second)) }
+func (r *Rig) Epoch() time.Duration {
+	return time.Duration(r.chain.EpochSeconds * float64(time.Second))
+}
 
 // Miners of the chain.
 func (r *Rig) Miners() []string { return r.chain.Miners }

@@ -1,0 +1,100 @@
+package integration_test
+
+import (
+	"context"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"posthaste/post"
+	"posthaste/testsuite/rig"
+)
+
+// slowChain has deadlines long enough for a worker's loss to be noticed (15 s without a heartbeat) and made good: 40 s from a
+// challenge to Close, a new one every 15 s.
+var slowChain = []string{"--miners", "2", "--epoch", "500ms", "--window", "60", "--lookback", "20", "--fault-cutoff", "25", "--deadlines", "8", "--wide-every", "0"}
+
+// Whatever is killed in the middle of a proof, and started again as a supervisor would: every deadline is posted, once.
+func TestKilledMidProof(t *testing.T) {
+	ctx := within(t, 5*time.Minute)
+	r := rig.New(t, rig.Options{Chain: slowChain})
+	hit := map[string]bool{}
+	strike := func(what string, kill func(rig.RunningProof)) post.Deadline {
+		t.Helper()
+		proof, err := r.WaitForRunningProof(ctx, func(id string) bool { return hit[id] })
+		require.NoError(t, err)
+		kill(proof)
+		hit[proof.WorkflowID] = true
+		t.Logf("killed %s in the middle of %s partition %d, attempt %d", what, proof.WorkflowID, proof.Partition, proof.Attempt)
+		return proof.Deadline
+	}
+	again := func(p *rig.Process) {
+		t.Helper()
+		require.NoError(t, p.Start(ctx))
+	}
+
+	child := strike("a card's process", func(proof rig.RunningProof) { require.NoError(t, syscall.Kill(proof.ChildPid, syscall.SIGKILL)) })
+	worker := strike("the worker", func(rig.RunningProof) {
+		children := r.CardChildren()
+		r.Worker.Kill()
+		eventually(ctx, t, "the cards' processes end with the worker", func() bool { return !anyAlive(children) })
+		again(r.Worker)
+	})
+	daemon := strike("the daemon", func(rig.RunningProof) { r.Daemon.Kill(); again(r.Daemon) })
+	server := strike("the Temporal server", func(rig.RunningProof) { r.Temporal.Kill(); again(r.Temporal) })
+
+	deadlines := allPosted(ctx, t, r, 0, deadlinesUntil(ctx, t, r, server))
+	byID := map[string]post.PartitionResult{}
+	for _, d := range deadlines {
+		result := resultOf(ctx, t, r, d)
+		assert.Equal(t, post.StatePosted, result.State, result.Reasons())
+		byID[result.Deadline.WorkflowID()] = partitionOf(t, result, 0)
+	}
+	assert.Equal(t, 2, byID[child.WorkflowID()].Tries, "a card that dies costs a try")
+	assert.Equal(t, 1, byID[worker.WorkflowID()].Tries, "a worker that is lost does not")
+	assert.Equal(t, 1, byID[daemon.WorkflowID()].Tries)
+	assert.Equal(t, 1, byID[server.WorkflowID()].Tries)
+	assert.Equal(t, 1, proofsMade(r, daemon), "the worker's proof went on without the daemon")
+	assert.Equal(t, 1, proofsMade(r, server), "and without Temporal")
+}
+
+// deadlinesUntil counts the deadlines that the chain closes up to and with one, so that all of them can be waited for.
+func deadlinesUntil(ctx context.Context, t *testing.T, r *rig.Rig, last post.Deadline) int {
+	t.Helper()
+	row, err := boardOf(ctx, r, last.WorkflowID())
+	require.NoError(t, err)
+	require.NoError(t, r.WaitEpoch(ctx, row.Board.Deadline.Close+1))
+	report, err := r.Report(ctx)
+	require.NoError(t, err)
+	n := 0
+	for _, d := range report.Deadlines {
+		if d.Close <= row.Board.Deadline.Close {
+			n++
+		}
+	}
+	return n
+}
+
+func anyAlive(pids []int) bool {
+	for _, pid := range pids {
+		if rig.Alive(pid) {
+			return true
+		}
+	}
+	return false
+}
+
+// proofsMade counts in the worker's log how often a proof of a deadline was begun.
+func proofsMade(r *rig.Rig, d post.Deadline) int {
+	n := 0
+	for line := range strings.Lines(r.Worker.ReadLog()) {
+		if strings.Contains(line, "msg=proving ") && strings.Contains(line, "deadline="+d.String()+" ") {
+			n++
+		}
+	}
+	return n
+}
