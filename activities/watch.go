@@ -117,8 +117,9 @@ func (l *watching) beat(ctx context.Context) (stop func()) {
 		defer ticker.Stop()
 		for {
 			l.mu.Lock()
-			activity.RecordHeartbeat(ctx, l.seen)
+			seen := l.seen
 			l.mu.Unlock()
+			activity.RecordHeartbeat(ctx, seen) // it may call Temporal: not under the mutex, which the loop takes
 			select {
 			case <-ticker.C:
 			case <-done:
@@ -201,10 +202,13 @@ func (l *watching) ensure(ctx context.Context, d post.Deadline, head *chain.TipS
 	if time.Now().Before(w.notBefore) {
 		return w.state, nil
 	}
+	l.Log.Warn("issuing a deadline again", "deadline", d.String(), "was", info.GetStatus().String(), "times", w.restarts+1)
+	if state, err := l.start(ctx, w, d, head); err != nil {
+		return state, err // the next head tries again: only what was issued lengthens the pause
+	}
 	w.restarts++
 	w.notBefore = time.Time{}
-	l.Log.Warn("issuing a deadline again", "deadline", d.String(), "was", info.GetStatus().String(), "times", w.restarts)
-	return l.start(ctx, w, d, head)
+	return w.state, nil
 }
 
 // pause grows with every time that a deadline had to be issued again: something ends it over and over.
@@ -255,7 +259,7 @@ func (l *watching) start(ctx context.Context, w *watched, d post.Deadline, head 
 		WorkflowIDConflictPolicy:                 workflows.DeadlineConflictPolicy,
 		WorkflowIDReusePolicy:                    workflows.DeadlineReusePolicy,
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
-		StaticSummary:                            fmt.Sprintf("%s deadline %d: %d partitions, epochs %d to %d", post.MinerName(d.Miner), d.Index, w.toProve, d.Open, d.Close),
+		StaticSummary:                            fmt.Sprintf("%s deadline %d: %s, epochs %d to %d", post.MinerName(d.Miner), d.Index, post.Count(w.toProve, "partition"), d.Open, d.Close),
 		StaticDetails: fmt.Sprintf("WindowPoSt of **%s**, deadline %d of the proving period that began at epoch %d.\n\nChallenge %d, Open %d, Close %d.",
 			post.MinerName(d.Miner), d.Index, d.PeriodStart, d.Challenge, d.Open, d.Close),
 		TypedSearchAttributes: temporal.NewSearchAttributes(

@@ -68,7 +68,7 @@ func (d *deadline) attempt(ctx workflow.Context, p *partition) (post.Proof, *fai
 	defer stop()
 	var running workflow.Future
 	if p.found == nil {
-		summary := fmt.Sprintf("%s partition %d, %d sectors, try %d", d.Deadline, p.Index, len(p.sectors), p.Tries)
+		summary := fmt.Sprintf("%s partition %d, %s, try %d", d.Deadline, p.Index, post.Count(len(p.sectors), "sector"), p.Tries)
 		running = workflow.ExecuteActivity(proveOptions(attempt, d.settings.ProveQueue, within, p.job, summary), ActivityGenerateWindowPoSt, p.job)
 	}
 	if err := d.await(ctx, func() bool { return p.found != nil || p.reset || running.IsReady() }); err != nil {

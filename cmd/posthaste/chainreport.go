@@ -39,6 +39,14 @@ type chainReport struct {
 		Tried   int `json:"tried"`
 		Refused int `json:"refused"`
 	} `json:"disputes"`
+	Power  *power `json:"power"`  // only from a real chain
+	Faults int    `json:"faults"` // faulty sectors now, likewise
+}
+
+// power is the miner's raw power in bytes, as the power actor has it.
+type power struct {
+	Start string `json:"start"`
+	Now   string `json:"now"`
 }
 
 type reportDeadline struct {

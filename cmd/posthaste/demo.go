@@ -194,13 +194,35 @@ func (d *demonstration) startChain(ctx context.Context, s *supervisor) (err erro
 	}
 	fmt.Fprintf(d.stderr, "starting the chain: %s\n", filepath.Base(path))
 	args := append([]string{"--dir", filepath.Join(d.dir, "chain")}, d.chainArgs...)
-	if err := s.start(ctx, program{name: "chain", path: path, args: args, ready: &d.chain, within: 10 * time.Minute}); err != nil {
+	if err := s.start(ctx, program{name: "chain", path: path, args: args, env: testParameters(), ready: &d.chain, within: 10 * time.Minute}); err != nil {
 		return err
 	}
 	if d.chain.Control == "" || len(d.chain.Miners) == 0 || d.chain.EpochSeconds <= 0 {
 		return fmt.Errorf("%s: its ready line lacks control, miners or epoch_seconds", path)
 	}
 	return nil
+}
+
+// testParameters names the parameters for 2 KiB sectors that the build put into the user's cache, unless the environment names some:
+// so that the demo can be started by hand, too.
+func testParameters() []string {
+	const name = "FIL_PROOFS_PARAMETER_CACHE"
+	if os.Getenv(name) != "" {
+		return nil
+	}
+	cache := os.Getenv("POSTHASTE_CACHE")
+	if cache == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			return nil
+		}
+		cache = filepath.Join(user, "posthaste")
+	}
+	made, err := filepath.Glob(filepath.Join(cache, "parameters-2KiB-*", "complete"))
+	if err != nil || len(made) == 0 {
+		return nil
+	}
+	return []string{name + "=" + filepath.Dir(made[len(made)-1])}
 }
 
 // writeConfig writes the posthaste.toml of this run. It holds a token: nobody else may read it.
@@ -311,6 +333,9 @@ func (a *app) tell(result demoResult, deadlines []reportDeadline, asJSON bool) e
 		result.Deadlines, result.Partitions, result.Posted, result.Verified, result.Missed, result.SentTwice, result.Seconds)
 	if result.DisputesTried > 0 {
 		fmt.Fprintf(a.stderr, "%d disputes of them, %d refused by the actor\n", result.DisputesTried, result.DisputesRefused)
+	}
+	if result.Power != nil {
+		fmt.Fprintf(a.stderr, "the miner's power: %s bytes at the start, %s now; %s faulty\n", result.Power.Start, result.Power.Now, post.Count(result.FaultsNow, "sector"))
 	}
 	if !asJSON {
 		return nil

@@ -21,6 +21,8 @@ type demoResult struct {
 	FaultySectors   int     `json:"faulty_sectors"` // after Close
 	DisputesTried   int     `json:"disputes_tried,omitempty"`
 	DisputesRefused int     `json:"disputes_refused,omitempty"`
+	Power           *power  `json:"power,omitempty"`      // where the chain says it
+	FaultsNow       int     `json:"faults_now,omitempty"` // faulty sectors of the miner at the end
 	Seconds         float64 `json:"seconds"`
 }
 
@@ -57,7 +59,7 @@ func closed(deadlines []reportDeadline) (n int) {
 func judge(r chainReport, deadlines []reportDeadline, took time.Duration) demoResult {
 	out := demoResult{
 		SentTwice: r.Messages.SentTwice, FailedMessages: r.Messages.Failed,
-		DisputesTried: r.Disputes.Tried, DisputesRefused: r.Disputes.Refused, Seconds: took.Round(100 * time.Millisecond).Seconds(),
+		DisputesTried: r.Disputes.Tried, DisputesRefused: r.Disputes.Refused, Power: r.Power, FaultsNow: r.Faults, Seconds: took.Round(100 * time.Millisecond).Seconds(),
 	}
 	for _, d := range deadlines {
 		if d.Closed {
