@@ -110,8 +110,8 @@ func TestMarkdown(t *testing.T) {
 	text := r.Markdown()
 	assert.Contains(t, text, "**f01000**, deadline 7 of the period from epoch -2399: **Failed**")
 	assert.Contains(t, text, "Challenge 3280, Open 3300, Close 3360")
-	assert.Contains(t, text, "| 0 | Posted | 2349 | 2 | 1 | w1/0 | 3305 | bafy1 |  |\n")
-	assert.Contains(t, text, "| 1 | Failed | 12 | 0 | 2 | odd/name/0 |  |  | exit status 1 / stderr: out of memory bye |\n")
+	assert.Contains(t, text, "| 0 | Posted | 2349 | 2 | 1 | w1/0 | 3305 |  | bafy1 |\n")
+	assert.Contains(t, text, "| 1 | Failed | 12 | 0 | 2 | odd/name/0 |  | exit status 1 / stderr: out of memory bye |  |\n")
 	assert.True(t, strings.HasSuffix(text, "\npartition 1 needs you\n"))
 	rows := 0
 	for line := range strings.Lines(text) {
