@@ -346,7 +346,7 @@ func TestTroubleWithOneDeadline(t *testing.T) {
 	r := watch(t, n, s)
 	r.head(126, 126)
 	assert.Equal(t, []string{id(3)}, s.starts(), "the other one does not wait")
-	seen := r.seen("the problem", func(s activities.Seen) bool { return s.Problem != "" })
+	seen := r.seen("the problem", func(s activities.Seen) bool { return s.Problem != "" && s.Active[1] == "3: running" })
 	assert.Contains(t, seen.Problem, "deadline f01000/2: ChainHead on http://127.0.0.1:1234: the node cannot be reached")
 	assert.Equal(t, activities.Seen{Head: 126, PeriodEnd: 140, Active: []string{"2: new", "3: running"}, Problem: seen.Problem}, seen)
 	n.fails("StateMinerPartitions 2", nil)
@@ -372,6 +372,20 @@ func TestTroubleWithTemporal(t *testing.T) {
 	r.head(123, 123)
 	seen = r.seen("no problem", func(s activities.Seen) bool { return s.Head == 123 })
 	assert.Empty(t, seen.Problem)
+	require.NoError(t, r.finish())
+}
+
+// A Temporal that is away when a deadline is to be issued again must not make the pause before it longer.
+func TestTroubleWithIssuingAgain(t *testing.T) {
+	s := newStarter()
+	s.ends(id(2), enums.WORKFLOW_EXECUTION_STATUS_TERMINATED, pause+time.Second)
+	s.fails(nil, serviceerror.NewUnavailable("no"))
+	r := watch(t, newNode(t), s)
+	r.head(121, 122, 123, 123)
+	assert.Empty(t, s.starts())
+	s.fails(nil, nil)
+	r.head(124, 124)
+	assert.Equal(t, []string{id(2)}, s.starts())
 	require.NoError(t, r.finish())
 }
 
