@@ -139,7 +139,7 @@ func (d *deadline) afterFailure(ctx workflow.Context, p *partition, f *failure) 
 		workflow.GetLogger(ctx).Error("job out of tries", "deadline", d.String(), "partition", p.Index, "tries", p.Tries, "reason", p.Reason)
 	}
 	d.changed()
-	d.wake(ctx) // a reset that re-executes this very task must not wait
+	d.wakeFailed(ctx, p)
 	called := func() bool { return p.found != nil || p.reset }
 	var err error
 	switch {
