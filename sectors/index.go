@@ -17,7 +17,7 @@ import (
 // IndexOptions are the index's time limits. Zero means the default.
 type IndexOptions struct {
 	Every     time.Duration // how often all stores are listed anew; 10 min
-	MissEvery time.Duration // how often at most, because a sector was not found; 10 s
+	MissEvery time.Duration // how often at most, because a sector was not found; 1 s, so that a reset after a mount came back finds it
 	ScanLimit time.Duration // how long listing one store may take; 2 min (a folder of 100,000 names over NFS: seconds)
 	Log       *slog.Logger  // nil: slog's default
 }
@@ -29,7 +29,7 @@ func (o IndexOptions) withDefaults() IndexOptions {
 		}
 	}
 	set(&o.Every, 10*time.Minute)
-	set(&o.MissEvery, 10*time.Second)
+	set(&o.MissEvery, time.Second)
 	set(&o.ScanLimit, 2*time.Minute)
 	if o.Log == nil {
 		o.Log = slog.Default()
