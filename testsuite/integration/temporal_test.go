@@ -1,0 +1,108 @@
+package integration_test
+
+import (
+	"context"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/filecoin-project/go-state-types/abi"
+	"github.com/stretchr/testify/require"
+	commonpb "go.temporal.io/api/common/v1"
+	enums "go.temporal.io/api/enums/v1"
+	historypb "go.temporal.io/api/history/v1"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"posthaste/post"
+	"posthaste/testsuite/rig"
+	"posthaste/workers"
+)
+
+type boardRow = workers.Row
+
+// waitBoard waits until a miner's deadline stands on the board as a condition wants it.
+func waitBoard(ctx context.Context, t *testing.T, r *rig.Rig, miner string, index uint64, what string, holds func(boardRow) bool) boardRow {
+	t.Helper()
+	var found boardRow
+	eventually(ctx, t, miner+" is "+what, func() bool {
+		rows, err := workers.ReadBoard(ctx, r.Client(), "")
+		require.NoError(t, err)
+		for _, row := range rows {
+			if post.MinerName(row.Board.Deadline.Miner) == miner && row.Board.Deadline.Index == index && holds(row) {
+				found = row
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+func minerOf(t *testing.T, workflowID string) abi.ActorID {
+	t.Helper()
+	miner, _, _, err := post.ParseWorkflowID(workflowID)
+	require.NoError(t, err)
+	return miner
+}
+
+func execution(row boardRow) *commonpb.WorkflowExecution {
+	return &commonpb.WorkflowExecution{WorkflowId: row.WorkflowID, RunId: row.RunID}
+}
+
+// historyOf is the whole history of a run.
+func historyOf(ctx context.Context, t *testing.T, r *rig.Rig, workflowID, runID string) *historypb.History {
+	t.Helper()
+	history := &historypb.History{}
+	events := r.Client().GetWorkflowHistory(ctx, workflowID, runID, false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	for events.HasNext() {
+		event, err := events.Next()
+		require.NoError(t, err)
+		history.Events = append(history.Events, event)
+	}
+	return history
+}
+
+// lastWorkflowTask is where "reset to the last workflow task" of the Web UI and the temporal CLI goes.
+func lastWorkflowTask(ctx context.Context, t *testing.T, r *rig.Rig, row boardRow) int64 {
+	t.Helper()
+	events := historyOf(ctx, t, r, row.WorkflowID, row.RunID).GetEvents()
+	for _, event := range slices.Backward(events) {
+		if event.GetEventType() == enums.EVENT_TYPE_WORKFLOW_TASK_COMPLETED {
+			return event.GetEventId()
+		}
+	}
+	require.FailNow(t, "no workflow task is completed")
+	return 0
+}
+
+// runsOf are the states of a workflow's runs, the oldest first.
+func runsOf(ctx context.Context, t *testing.T, r *rig.Rig, workflowID string) []enums.WorkflowExecutionStatus {
+	t.Helper()
+	rows, err := workers.ReadBoard(ctx, r.Client(), "WorkflowId = '"+workflowID+"'")
+	require.NoError(t, err)
+	slices.SortFunc(rows, func(a, b boardRow) int { return a.Started.Compare(b.Started) })
+	states := make([]enums.WorkflowExecutionStatus, len(rows))
+	for i, row := range rows {
+		states[i], err = enums.WorkflowExecutionStatusFromString(row.Status)
+		require.NoError(t, err)
+	}
+	return states
+}
+
+var recordHistories = flag.Bool("record", false, "write the histories that workflows/replay_test.go replays into workflows/testdata")
+
+// record writes a run's history for the replay tests, when the tests are run with -record. It is a real history: every byte
+// of it is what a server of a provider could hold.
+func record(ctx context.Context, t *testing.T, r *rig.Rig, workflowID, runID, name string) {
+	t.Helper()
+	if !*recordHistories {
+		return
+	}
+	data, err := protojson.MarshalOptions{Indent: " "}.Marshal(historyOf(ctx, t, r, workflowID, runID))
+	require.NoError(t, err)
+	path := filepath.Join("..", "..", "workflows", "testdata", name+".json")
+	require.NoError(t, os.WriteFile(path, append(data, '\n'), 0o644))
+	t.Logf("recorded %s", path)
+}
