@@ -50,9 +50,12 @@ type child struct {
 
 // asking is one request that a child is working on.
 type asking struct {
+	id     uint64
 	answer chan response // buffered; one at most
 	news   chan struct{} // buffered: something below has changed
 	end    chan struct{} // closed when the child says that no more progress comes
+
+	answered, ended bool // guarded by the child's mu: when both are true nothing more comes
 
 	mu    sync.Mutex
 	state post.Progress
@@ -178,6 +181,7 @@ func (c *child) ask(task Task) (*asking, error) {
 	c.mu.Lock()
 	c.nextID++
 	id := c.nextID
+	a.id = id
 	c.asked[id] = a
 	c.mu.Unlock()
 	line, err := json.Marshal(struct {
@@ -229,10 +233,7 @@ func (c *child) readAnswers(stdout io.Reader) {
 			c.log.Warn("skipping output of a card's process that is not an answer", "card", c.card, "line", clip(line), "error", err)
 			return
 		}
-		c.mu.Lock()
-		a := c.asked[*r.ID]
-		delete(c.asked, *r.ID)
-		c.mu.Unlock()
+		a := c.take(*r.ID)
 		if a == nil {
 			c.log.Warn("skipping an answer that nobody waits for", "card", c.card, "id", *r.ID)
 			return
@@ -255,27 +256,48 @@ func (c *child) readLog(stderr io.Reader) {
 	})
 }
 
+// take gives the asking that an answer is for, once. It stays known until its progress has ended, whose lines may be read
+// later.
+func (c *child) take(id uint64) *asking {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a := c.asked[id]
+	if a == nil || a.answered {
+		return nil
+	}
+	a.answered = true
+	if a.ended {
+		delete(c.asked, id)
+	}
+	return a
+}
+
+// forget drops an asking of which nothing more is wanted.
+func (c *child) forget(a *asking) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.asked, a.id)
+}
+
 func (c *child) readProgress(pipe io.Reader) {
-	open := map[uint64]*asking{} // asked forgets an asking at its answer, and its last lines may be read after that
 	c.lines(pipe, func(raw []byte) {
 		var line progressLine
 		if json.Unmarshal(raw, &line) != nil {
 			return
 		}
 		c.lastTick.Store(time.Now().UnixNano())
-		if line.ID == 0 {
-			return
+		c.mu.Lock()
+		a := c.asked[line.ID] // there is no ID 0, as signs of life have
+		if a != nil && a.ended {
+			a = nil
 		}
-		a := open[line.ID]
-		if a == nil {
-			c.mu.Lock()
-			a = c.asked[line.ID]
-			c.mu.Unlock()
-			open[line.ID] = a
+		if a != nil && line.End {
+			a.ended = true
+			if a.answered {
+				delete(c.asked, line.ID)
+			}
 		}
-		if line.End {
-			delete(open, line.ID)
-		}
+		c.mu.Unlock()
 		if a != nil {
 			a.tell(line)
 		}

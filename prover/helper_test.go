@@ -139,6 +139,13 @@ func fakeAnswer(behaviour string, id uint64, task Task) {
 			return
 		}
 		fmt.Println(good)
+	case "progress is read late":
+		pipe := os.NewFile(3, "progress")
+		_, _ = fmt.Fprintln(pipe, "{}")
+		time.Sleep(100 * time.Millisecond) // until the sign of life is read
+		fmt.Printf(`{"id":%d,"err_msg":null,"output":{"proofs":[],"faults":[%d]}}`+"\n", id, task.Replicas[0].SectorID)
+		time.Sleep(100 * time.Millisecond) // until the answer is
+		_, _ = fmt.Fprintf(pipe, `{"id":%d,"bad":{"sector":%d,"reason":"its disk is on fire"}}`+"\n"+`{"id":%d,"end":true}`+"\n", id, task.Replicas[0].SectorID, id)
 	case "stops ticking":
 		if fd := os.Getenv(ProgressEnv); fd != "" {
 			pipe := os.NewFile(3, "progress")

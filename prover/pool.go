@@ -274,6 +274,7 @@ func (p *Pool) abandon(s *slot, a *asking) {
 		case <-a.answer:
 		case <-s.child.gone:
 		}
+		s.child.forget(a)
 		p.release(s)
 	}()
 }

@@ -65,6 +65,14 @@ func TestProveWithAForeignProgram(t *testing.T) {
 	}
 }
 
+// Answers and progress come by two pipes, and a task may be over before the first line of its progress is read.
+func TestWhyASectorIsBadIsKnownAfterTheAnswer(t *testing.T) {
+	pool := startPool(t, PoolOptions{}, fake("gpu0", "progress is read late"))
+	_, err := pool.Prove(t.Context(), fakeTask(1), nil, nil)
+	require.ErrorIs(t, err, ErrAllBad)
+	require.ErrorContains(t, err, "its disk is on fire")
+}
+
 func TestAShellScriptIsACard(t *testing.T) {
 	script := inTemp(t, "card.sh")
 	require.NoError(t, os.WriteFile(script, []byte(`#!/bin/sh

@@ -155,6 +155,7 @@ func (r *run) ask(ctx context.Context, task Task) ([]byte, []post.Skipped, error
 		case <-time.After(progressGrace):
 		}
 	}
+	r.slot.child.forget(a)
 	a.mu.Lock()
 	line, reasons := a.line, a.bad
 	a.mu.Unlock()
