@@ -275,7 +275,7 @@ func (c *Chain) BuildPost(ctx context.Context, in workflows.BuildInput) (workflo
 	return workflows.BuiltPost{Method: uint64(chain.MethodSubmitWindowedPoSt), To: miner.String(), Params: params}, nil
 }
 
-// allPosted says whether the chain has every partition's post. Before Open the submissions it keeps are the last period's.
+// allPosted says whether the chain has every partition's post. Nothing can be posted before Open.
 func (c *Chain) allPosted(ctx context.Context, miner address.Address, in workflows.BuildInput, head *chain.TipSet) (bool, error) {
 	if head.Height < in.Deadline.Open {
 		return false, nil

@@ -121,6 +121,9 @@ func (m *Messages) PushMessage(ctx context.Context, in workflows.Signed) error {
 
 // hadAlready recognizes Lotus's answers for a message that is in the pool or on the chain.
 func hadAlready(err error) bool {
+	if strings.Contains(err.Error(), "increase GasPremium") {
+		return false // another message has our nonce
+	}
 	for _, text := range []string{"already in mpool", "nonce too low", "minimum expected nonce"} {
 		if strings.Contains(err.Error(), text) {
 			return true

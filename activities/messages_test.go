@@ -162,6 +162,7 @@ func TestPushMessage(t *testing.T) {
 	}{
 		"taken":                                {"", true},
 		"in the pool already":                  {"message from f1abc with nonce 7 already in mpool", true},
+		"another message has the nonce":        {"message from f1abc with nonce 7 already in mpool, increase GasPremium to 100 from 50 to trigger replace by fee", false},
 		"on the chain already":                 {"message nonce too low", true},
 		"on the chain already, in other words": {"minimum expected nonce is 8", true},
 		"refused":                              {"gas fee cap too low", false},

@@ -35,7 +35,7 @@ func (s *Sectors) LookupSectors(ctx context.Context, in workflows.PartitionInput
 
 // VerifyProof checks a proof that a worker returned, on a machine of the operator's own, before anything is signed.
 func (s *Sectors) VerifyProof(ctx context.Context, in workflows.VerifyInput) (bool, error) {
-	if in.Proof.JobKey != in.Job.Key() {
+	if in.Proof.JobKey != in.Job.Key() || in.Proof.ProofType != in.Job.ProofType {
 		return false, nil
 	}
 	bad := make([]abi.SectorNumber, len(in.Proof.Skipped))

@@ -26,7 +26,7 @@ func DeadlineWorkflow(ctx workflow.Context, in DeadlineInput) (post.Result, erro
 
 	loaded, err := d.load(open)
 	if err != nil {
-		return d.finish(ctx, fmt.Sprintf("the deadline could not be read from the chain before it closed: %v", err))
+		return d.finish(ctx, fmt.Sprintf("the deadline could not be read from the chain before it closed: %v", plain(err)))
 	}
 	if len(loaded.Open()) == 0 {
 		return d.finish(ctx, "")
@@ -84,7 +84,7 @@ func (d *deadline) load(ctx workflow.Context) (post.Loaded, error) {
 		return post.Loaded{}, err
 	}
 	var loaded post.Loaded
-	err := d.run(policyChainRead.apply(ctx, 0, d.String()), ActivityLoadDeadline, &loaded, LoadInput{Deadline: d.Deadline, Sender: d.settings.Sender})
+	err := d.run(policyChainRead.apply(ctx, d.timeToRead(ctx), d.String()), ActivityLoadDeadline, &loaded, LoadInput{Deadline: d.Deadline, Sender: d.settings.Sender})
 	if err != nil {
 		return post.Loaded{}, err
 	}
@@ -112,26 +112,26 @@ func (d *deadline) load(ctx workflow.Context) (post.Loaded, error) {
 // fail the others.
 func (d *deadline) locate(ctx workflow.Context, p *partition) error {
 	in := PartitionInput{Deadline: d.Deadline, Partition: p.Index}
-	if err := d.run(policyChainRead.apply(ctx, 0, p.summary()), ActivityLoadPartition, &in.Sectors, in); err != nil {
+	if err := d.run(policyChainRead.apply(ctx, d.timeToRead(ctx), p.summary()), ActivityLoadPartition, &in.Sectors, in); err != nil {
 		return err
 	}
 	var located post.Located
-	if err := d.run(policyLookup.apply(ctx, 0, p.summary()), ActivityLookupSectors, &located, in); err != nil {
+	if err := d.run(policyLookup.apply(ctx, d.timeToRead(ctx), p.summary()), ActivityLookupSectors, &located, in); err != nil {
 		return err
 	}
 	p.wanted, p.Skipped = in.Sectors, located.Missing
 	p.sectors = located.Sectors
 	d.changed()
-	return d.await(ctx, func() bool { return len(d.randomness) > 0 })
+	if err := d.await(ctx, func() bool { return len(d.randomness) > 0 || d.unread != nil }); err != nil {
+		return err
+	}
+	return d.unread
 }
 
 // challenge reads the beacon value that the proofs answer, beside the lookups.
 func (d *deadline) challenge(ctx workflow.Context) {
 	workflow.Go(ctx, func(ctx workflow.Context) {
-		var randomness []byte
-		if err := d.run(policyChainRead.apply(ctx, 0, d.String()), ActivityChallengeRandomness, &randomness, d.Deadline); err == nil {
-			d.randomness = randomness
-		}
+		d.unread = d.run(policyChainRead.apply(ctx, d.timeToRead(ctx), d.String()), ActivityChallengeRandomness, &d.randomness, d.Deadline)
 	})
 }
 
@@ -207,7 +207,12 @@ func (d *deadline) miss(ctx workflow.Context, p *partition, what string, err err
 func plain(err error) error {
 	var activity *temporal.ActivityError
 	if errors.As(err, &activity) && activity.Unwrap() != nil {
-		return activity.Unwrap()
+		err = activity.Unwrap()
+	}
+	// What the attempts failed with says more than that their time is over.
+	var timeout *temporal.TimeoutError
+	if errors.As(err, &timeout) && timeout.Unwrap() != nil {
+		err = timeout.Unwrap()
 	}
 	return err
 }

@@ -20,6 +20,7 @@ type deadline struct {
 	randomness []byte       // the challenge; empty until it is known
 	all        []*partition // every partition of the deadline, in order
 	partitions []*partition // those that this run has to see through
+	unread     error        // why the challenge is not known and will not be
 	reason     string       // what concerns the deadline as a whole
 
 	settled map[string]*post.MessageSettled // the sender's answers, by request

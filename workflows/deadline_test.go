@@ -33,6 +33,10 @@ type story struct {
 	prove     func(job post.Job) (post.Proof, error)
 	proveTime time.Duration
 	send      func(r post.MessageRequest) post.MessageSettled
+	node      error // what reading the deadline fails with
+
+	noChallenge error // what reading the challenge fails with
+
 	faulty    map[uint64][]abi.SectorNumber
 	challenge func(times int) []byte
 	verify    func(in workflows.VerifyInput) bool
@@ -106,7 +110,7 @@ func (s *story) play() {
 	})
 	register(workflows.ActivityLoadDeadline, func(context.Context, workflows.LoadInput) (post.Loaded, error) {
 		s.loaded.Head = s.now()
-		return s.loaded, nil
+		return s.loaded, s.node
 	})
 	register(workflows.ActivityLoadPartition, func(_ context.Context, in workflows.PartitionInput) (post.Sectors, error) {
 		first := abi.SectorNumber(10 * in.Partition)
@@ -115,7 +119,7 @@ func (s *story) play() {
 	register(workflows.ActivityLookupSectors, func(_ context.Context, in workflows.PartitionInput) (post.Located, error) { return s.located(in) })
 	register(workflows.ActivityChallengeRandomness, func(context.Context, post.Deadline) ([]byte, error) {
 		s.asked++
-		return s.challenge(s.asked), nil
+		return s.challenge(s.asked), s.noChallenge
 	})
 	register(workflows.ActivityVerifyProof, func(_ context.Context, in workflows.VerifyInput) (bool, error) { return s.verify(in), nil })
 	register(workflows.ActivityBuildPost, func(_ context.Context, in workflows.BuildInput) (workflows.BuiltPost, error) {
@@ -477,4 +481,20 @@ func TestSkippedSectorMayBeFaultyAfterClose(t *testing.T) {
 	result, err := s.run()
 	require.NoError(t, err)
 	require.Equal(t, post.StatePosted, result.State)
+}
+
+func TestDeadlineThatCannotBeReadIsMissedWithTheNodesWord(t *testing.T) {
+	s := newStory(t)
+	s.node = errors.New("the node cannot be reached: connection refused")
+	result, err := s.run()
+	require.ErrorContains(t, err, "connection refused")
+	require.Equal(t, post.StateMissed, result.State)
+}
+
+func TestChallengeThatCannotBeReadIsMissedWithTheNodesWord(t *testing.T) {
+	s := newStory(t)
+	s.noChallenge = errors.New("beacon entry not found")
+	result, err := s.run()
+	require.ErrorContains(t, err, "beacon entry not found")
+	require.Equal(t, post.StateMissed, result.State)
 }

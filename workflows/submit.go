@@ -42,6 +42,12 @@ func (d *deadline) timeToProve(ctx workflow.Context) time.Duration {
 	return post.Until(d.epoch(ctx), d.Close-d.settings.SubmitReserve, d.settings.EpochDuration)
 }
 
+// timeToRead is how long the chain or the stores may take to answer before the deadline is lost anyway. It ends an epoch before
+// Close does, so that the result has the reason and not just the end.
+func (d *deadline) timeToRead(ctx workflow.Context) time.Duration {
+	return max(post.Until(d.epoch(ctx), d.Close-1, d.settings.EpochDuration), time.Second)
+}
+
 // submit gets a proof onto the chain: build the message with the randomness of now, send it, follow it, and again if it
 // failed or was lost, until it is deep enough. An error means that the deadline closed first.
 func (d *deadline) submit(ctx, open workflow.Context, p *partition, proof post.Proof) (verdict, error) {
@@ -81,7 +87,7 @@ func (d *deadline) submit(ctx, open workflow.Context, p *partition, proof post.P
 // build makes the message's parameters. The commit randomness is the chain's of now: it moves in reorgs.
 func (d *deadline) build(ctx workflow.Context, p *partition, proof post.Proof) (BuiltPost, error) {
 	var message BuiltPost
-	err := d.run(policyChainRead.apply(ctx, 0, p.summary()), ActivityBuildPost, &message, BuildInput{
+	err := d.run(policyChainRead.apply(ctx, d.timeToRead(ctx), p.summary()), ActivityBuildPost, &message, BuildInput{
 		Deadline: d.Deadline, Partitions: p.job.Partitions, Randomness: p.job.Randomness, Proof: proof, Skipped: p.Skipped,
 	})
 	return message, err
