@@ -35,7 +35,8 @@ type Config struct {
 	Lookback    abi.ChainEpoch // epochs from a deadline's Challenge to its Open
 	FaultCutoff abi.ChainEpoch // epochs before Open after which faults and recoveries are no longer taken
 
-	WideEvery           int // every so many deadlines one has two partitions, the others one; 0: none has two
+	Partitions          int // of a deadline
+	WideEvery           int // every so many deadlines one has a partition more than that; 0: none has
 	SectorsPerPartition int // 1 or 2
 
 	InclusionDelay abi.ChainEpoch // epochs from a message's push to the first tipset that may hold it, at least 1
@@ -51,7 +52,7 @@ func DefaultConfig(dir string) Config {
 		Dir: dir, Listen: "127.0.0.1:0", ControlListen: "127.0.0.1:0",
 		Miners: 2, EpochDuration: 500 * time.Millisecond, StartEpoch: 1000, Lead: 3,
 		Deadlines: 12, Window: 24, Lookback: 8, FaultCutoff: 10,
-		WideEvery: 4, SectorsPerPartition: 2,
+		Partitions: 1, WideEvery: 4, SectorsPerPartition: 2,
 		InclusionDelay: 1, BaseFee: abi.NewTokenAmount(100_000), Balance: abi.NewTokenAmount(math.MaxInt64), // about 9 FIL
 		Seed: "posthaste",
 	}
@@ -76,6 +77,8 @@ func (c Config) Check() error {
 		return fmt.Errorf("--fault-cutoff is %d epochs; it has to be longer than --lookback (%d)", c.FaultCutoff, c.Lookback)
 	case c.SectorsPerPartition < 1 || c.SectorsPerPartition > sectorsPerPartition:
 		return fmt.Errorf("--sectors is %d; a partition of 2 KiB sectors has 1 or 2", c.SectorsPerPartition)
+	case c.Partitions < 1 || c.Partitions > 100:
+		return fmt.Errorf("--partitions is %d; it goes from 1 to 100", c.Partitions)
 	case c.WideEvery < 0:
 		return fmt.Errorf("--wide-every is %d; 0 (never) or more", c.WideEvery)
 	case c.InclusionDelay < 1:
@@ -101,7 +104,7 @@ func (c Config) firstOpen(i int) abi.ChainEpoch {
 // partitions is how many partitions a deadline of the i-th miner has.
 func (c Config) partitions(i int, deadline uint64) int {
 	if c.WideEvery > 0 && (int(deadline)+i)%c.WideEvery == c.WideEvery-1 {
-		return 2
+		return c.Partitions + 1
 	}
-	return 1
+	return c.Partitions
 }
