@@ -1,0 +1,104 @@
+// Command bench measures posthaste on this machine and prints one line per figure on stdout, tab-separated: name, value, unit,
+// goal, and `ok` or `short`. A figure without a goal has "-" and is ok. Progress goes to stderr. It exits 0 even when figures are
+// short, because a figure is not a test, and otherwise only if something could not be measured.
+//
+// What the figures mean and how they are taken is in docs/performance.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"posthaste/testsuite/rig"
+)
+
+// options are the command line's.
+type options struct {
+	proofs int           // counted ones, for the tax and the pick-up
+	pace   time.Duration // from one of them to the next
+	kills  int
+}
+
+func main() {
+	if len(os.Args) == 2 && os.Args[1] == libraryArg {
+		if err := serveLibrary(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	var o options
+	flag.IntVar(&o.proofs, "proofs", 100, "proofs, one after another, that the orchestration tax and the pick-up are taken from; 0: leave them out")
+	flag.DurationVar(&o.pace, "pace", 3*time.Second, "time from one of these proofs to the next: our proof and one call of the library have to fit in")
+	flag.IntVar(&o.kills, "kills", 7, "proofs whose card is killed; 0: leave it out")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := measure(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// measure does one measurement after another, each on programs of its own, and prints figures as it has them. One that fails
+// does not keep the others from being taken.
+func measure(ctx context.Context, o options) error {
+	var errs []error
+	for _, m := range []struct {
+		name string
+		skip bool
+		run  func(context.Context, string) ([]figure, error)
+	}{
+		{"tax, pick-up and memory", o.proofs == 0, func(ctx context.Context, dir string) ([]figure, error) { return measureTax(ctx, dir, o.proofs, o.pace) }},
+		{"killed cards", o.kills == 0, func(ctx context.Context, dir string) ([]figure, error) { return measureKills(ctx, dir, o.kills) }},
+		{"history", false, measureHistory},
+	} {
+		if m.skip || ctx.Err() != nil {
+			continue
+		}
+		began := time.Now()
+		say("measuring: %s", m.name)
+		figures, err := inFolder(func(dir string) ([]figure, error) { return m.run(ctx, dir) })
+		for _, f := range figures {
+			fmt.Println(f)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", m.name, err))
+			continue
+		}
+		say("%s took %s", m.name, time.Since(began).Round(time.Second))
+	}
+	return errors.Join(append(errs, ctx.Err())...)
+}
+
+// inFolder runs a measurement in a folder of its own, which stays when it fails: the programs' logs are there.
+func inFolder(run func(dir string) ([]figure, error)) ([]figure, error) {
+	dir, err := os.MkdirTemp("", "posthaste-bench-")
+	if err != nil {
+		return nil, fmt.Errorf("making the folder of a measurement: %w", err)
+	}
+	figures, err := run(dir)
+	if err != nil {
+		return figures, fmt.Errorf("%w (logs are in %s)", err, dir)
+	}
+	return figures, os.RemoveAll(dir)
+}
+
+// policy is what all measurements configure: a post goes out as soon as it may, since no reorg is to be expected.
+func policy() []string {
+	return []string{"challenge_confidence = 1", "submit_confidence = 0", "confidence = 1", "submit_reserve = 1"}
+}
+
+// open starts the programs around a chain.
+func open(ctx context.Context, dir string, o rig.Options) (*rig.Rig, error) {
+	o.Policy = policy()
+	return rig.Open(ctx, dir, o)
+}
+
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
