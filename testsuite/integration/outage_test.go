@@ -20,7 +20,7 @@ func TestOutages(t *testing.T) {
 		r.Config.Miners = append(r.Config.Miners, "f09999")
 		require.NoError(t, r.PauseRPC(ctx, 3*time.Second))
 	}})
-	says(ctx, t, r.Daemon, "the node at http://127.0.0.1", "connection refused")
+	says(ctx, t, r.Daemon, "the node cannot be reached", "check that it runs and listens there")
 
 	first, err := r.WaitForRunningProof(ctx, nil)
 	require.NoError(t, err)
