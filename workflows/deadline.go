@@ -222,6 +222,16 @@ func sleep(ctx workflow.Context, d time.Duration, summary string) error {
 	return workflow.NewTimerWithOptions(ctx, d, workflow.TimerOptions{Summary: summary}).Get(ctx, nil)
 }
 
+// awaitFor waits for a condition, but not longer than d. The SDK's own leaves its timer behind, which reads as if something were
+// still waited for.
+func awaitFor(ctx workflow.Context, d time.Duration, summary string, condition func() bool) (met bool, err error) {
+	timed, cancel := workflow.WithCancel(ctx)
+	defer cancel()
+	timer := workflow.NewTimerWithOptions(timed, d, workflow.TimerOptions{Summary: summary})
+	err = workflow.Await(ctx, func() bool { return condition() || timer.IsReady() })
+	return err == nil && condition(), err
+}
+
 // awaitEpoch returns when the chain's head is at target or later. It sleeps for most of the way and asks the chain for the
 // rest, because a wall clock does not know how fast a chain is.
 func (d *deadline) awaitEpoch(ctx workflow.Context, target abi.ChainEpoch) error {

@@ -146,8 +146,7 @@ func (d *deadline) afterFailure(ctx workflow.Context, p *partition, f *failure) 
 	case !next.Again:
 		err = workflow.Await(ctx, called)
 	case next.Pause > 0:
-		pause := workflow.AwaitOptions{Timeout: post.Until(0, next.Pause, d.settings.EpochDuration), TimerOptions: workflow.TimerOptions{Summary: "before the next try"}}
-		_, err = workflow.AwaitWithOptions(ctx, pause, called)
+		_, err = awaitFor(ctx, post.Until(0, next.Pause, d.settings.EpochDuration), "before the next try", called)
 	}
 	d.wake(ctx)
 	if p.reset {

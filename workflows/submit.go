@@ -143,8 +143,7 @@ func (d *deadline) request(ctx workflow.Context, p *partition, request post.Mess
 	}
 	key := request.Key()
 	grace := post.Until(d.epoch(ctx), d.Close+d.settings.Confidence, d.settings.EpochDuration) + time.Minute
-	answered, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{Timeout: grace, TimerOptions: workflow.TimerOptions{Summary: "for the sender's answer"}},
-		func() bool { return d.settled[key] != nil })
+	answered, err := awaitFor(ctx, grace, "for the sender's answer", func() bool { return d.settled[key] != nil })
 	d.wake(ctx)
 	if err != nil {
 		return post.MessageSettled{}, err
