@@ -59,6 +59,8 @@ type attempt struct {
 	stop     context.CancelCauseFunc // of the proving
 	every    time.Duration           // between heartbeats
 
+	news chan struct{} // another card or phase: beat now
+
 	mu    sync.Mutex
 	last  post.Progress
 	began time.Time
@@ -72,7 +74,7 @@ func newAttempt(ctx context.Context, client Attempts, job post.Job, log *slog.Lo
 	}
 	return &attempt{
 		temporal: client, ctx: context.WithoutCancel(ctx), token: info.TaskToken, workflow: info.WorkflowExecution,
-		job: job, log: log, stop: stop, every: every, began: time.Now(), last: first,
+		job: job, log: log, stop: stop, every: every, began: time.Now(), last: first, news: make(chan struct{}, 1),
 	}
 }
 
@@ -81,6 +83,12 @@ func (a *attempt) progress(p post.Progress) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	p.Partition = a.last.Partition
+	if p.Phase != a.last.Phase || p.Card != a.last.Card {
+		select {
+		case a.news <- struct{}{}: // people should see it now
+		default:
+		}
+	}
 	a.last = p
 }
 
@@ -117,6 +125,7 @@ func (a *attempt) watch(stopping <-chan struct{}) (finish func(*post.Proof)) {
 			}
 			select {
 			case <-ticker.C:
+			case <-a.news:
 			case <-stopping:
 				a.stop(errHandOver)
 				return
