@@ -9,9 +9,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	enums "go.temporal.io/api/enums/v1"
 
 	"posthaste/post"
 	"posthaste/testsuite/rig"
+	"posthaste/workflows"
 )
 
 // slowChain has deadlines long enough for a worker's loss to be noticed (15 s without a heartbeat) and made good: 40 s from a
@@ -47,6 +49,10 @@ func TestKilledMidProof(t *testing.T) {
 	daemon := strike("the daemon", func(rig.RunningProof) { r.Daemon.Kill(); again(r.Daemon) })
 	server := strike("the Temporal server", func(rig.RunningProof) { r.Temporal.Kill(); again(r.Temporal) })
 
+	waitAwaiting(ctx, t, r, server)
+	require.NoError(t, r.Daemon.Restart(ctx))
+	t.Logf("killed the daemon while it waited for the epoch at which %s is submitted", server.WorkflowID())
+
 	deadlines := allPosted(ctx, t, r, 0, deadlinesUntil(ctx, t, r, server))
 	byID := map[string]post.PartitionResult{}
 	for _, d := range deadlines {
@@ -60,6 +66,22 @@ func TestKilledMidProof(t *testing.T) {
 	assert.Equal(t, 1, byID[server.WorkflowID()].Tries)
 	assert.Equal(t, 1, proofsMade(r, daemon), "the worker's proof went on without the daemon")
 	assert.Equal(t, 1, proofsMade(r, server), "and without Temporal")
+}
+
+// waitAwaiting returns while a daemon waits for the epoch at which a proven deadline may be submitted.
+func waitAwaiting(ctx context.Context, t *testing.T, r *rig.Rig, d post.Deadline) {
+	t.Helper()
+	waitBoard(ctx, t, r, post.MinerName(d.Miner), d.Index, "proven", func(row boardRow) bool { return row.Board.State == post.StateSubmitting })
+	for {
+		described, err := r.Client().DescribeWorkflowExecution(ctx, d.WorkflowID(), "")
+		require.NoError(t, err)
+		for _, a := range described.GetPendingActivities() {
+			if a.GetActivityType().GetName() == workflows.ActivityAwaitEpoch && a.GetState() == enums.PENDING_ACTIVITY_STATE_STARTED {
+				return
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 // deadlinesUntil counts the deadlines that the chain closes up to and with one, so that all of them can be waited for.
