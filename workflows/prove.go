@@ -122,8 +122,8 @@ func (d *deadline) relocate(ctx workflow.Context, p *partition) *failure {
 // afterFailure records what went wrong, says so, and waits as long as post.AfterFailure decides, or until a proof comes by
 // signal or an operator resets the job. Its only error is Close.
 func (d *deadline) afterFailure(ctx workflow.Context, p *partition, f *failure) error {
-	if !f.kind.Counted() && p.Tries > 0 {
-		p.Tries--
+	if !f.kind.Counted() && f.kind != post.FailureOutOfTime && p.Tries > 0 {
+		p.Tries-- // it was asked in the wrong place; what ran out of time was tried
 	}
 	next := post.AfterFailure(f.kind, p.Tries, d.settings.MaxTry, d.settings.RetryUntilClose)
 	what := fmt.Sprintf("%s: %s", f.kind, f.reason)
