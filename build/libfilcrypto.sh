@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds libfilcrypto from the Rust sources inside the filecoin-ffi Go module and links the result to DEST, where the
 # replace directive of a go.mod looks for it:   build/libfilcrypto.sh DEST
+# With --variant instead of DEST it prints which build the environment asks for and does nothing.
 #
 # The choice of the GPU build is upstream's own: FFI_USE_GPU=0|1 (0 here by default: the CPU), FFI_USE_OPENCL=1,
 # FFI_USE_CUDA=1, FFI_USE_CUDA_SUPRASEAL=1; FFI_USE_MULTICORE_SDR=0 and FFI_USE_BLST_PORTABLE=1 as there.
@@ -9,7 +10,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 VERSION=v1.36.1
-dest=${1:?usage: build/libfilcrypto.sh DEST}
+dest=${1:?usage: build/libfilcrypto.sh DEST | --variant}
 
 gpu=""
 if [ "${FFI_USE_CUDA_SUPRASEAL:-0}" = 1 ]; then gpu=cuda-supraseal
@@ -21,7 +22,7 @@ elif [ "${FFI_USE_GPU:-0}" = 1 ]; then
 fi
 # Upstream's FFI_USE_GPU=0 has the last word over the other switches, unless SupraSeal is asked for.
 [ "${FFI_USE_GPU:-}" = 0 ] && [ "$gpu" != cuda-supraseal ] && gpu=""
-case $gpu in cuda*) command -v nvcc >/dev/null || die "the $gpu build needs nvcc on PATH; install the CUDA toolkit, or use FFI_USE_OPENCL=1 or FFI_USE_GPU=0";; esac
+[ "$dest" = --variant ] || case $gpu in cuda*) command -v nvcc >/dev/null || die "the $gpu build needs nvcc on PATH; install the CUDA toolkit, or use FFI_USE_OPENCL=1 or FFI_USE_GPU=0";; esac
 
 features=()
 [ "${FFI_USE_MULTICORE_SDR:-1}" = 0 ] || features+=(multicore-sdr)
@@ -33,7 +34,9 @@ fi
 [ "${FFI_USE_BLST_PORTABLE:-0}" = 1 ] && features+=(blst-portable)
 list=$(IFS=,; printf '%s' "${features[*]}")
 
-home="$POSTHASTE_CACHE/filecoin-ffi-$VERSION-$(IFS=+; printf '%s' "${features[*]:-none}")-$(uname -m)"
+variant="$VERSION-$(IFS=+; printf '%s' "${features[*]:-none}")-$(uname -m)"
+if [ "$dest" = --variant ]; then printf '%s\n' "$variant"; exit 0; fi
+home="$POSTHASTE_CACHE/filecoin-ffi-$variant"
 # One cargo target folder for all features: the second variant builds only what differs (6 min instead of 10 with FVM).
 target="$POSTHASTE_CACHE/cargo-target-filecoin-ffi-$VERSION"
 

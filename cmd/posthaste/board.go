@@ -68,6 +68,19 @@ func (r boardRow) left(head abi.ChainEpoch) string {
 	}
 }
 
+// time is what a line says of the epochs left.
+func (r boardRow) time(head abi.ChainEpoch) string {
+	left := r.left(head)
+	switch {
+	case left == "-":
+		return ""
+	case head < r.deadline.Open:
+		return "; " + left
+	default:
+		return "; epochs left: " + left
+	}
+}
+
 // line is a row on one line, without what changes all the time, so that a log gets a line per change.
 func (r boardRow) line() string {
 	return strings.TrimRight(fmt.Sprintf("%s deadline %d: %s, %d sectors, %d of %d partitions done  %s",

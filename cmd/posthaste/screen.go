@@ -34,7 +34,7 @@ func (s *screen) show(rows []boardRow, head abi.ChainEpoch, heading string) {
 			id, line := r.deadline.WorkflowID(), r.line()
 			if s.said[id] != line {
 				s.said[id] = line
-				fmt.Fprintf(s.out, "epoch %d: %s\n", head, line)
+				fmt.Fprintf(s.out, "epoch %d: %s%s\n", head, line, r.time(head))
 			}
 		}
 		return
