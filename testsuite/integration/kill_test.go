@@ -49,9 +49,10 @@ func TestKilledMidProof(t *testing.T) {
 	daemon := strike("the daemon", func(rig.RunningProof) { r.Daemon.Kill(); again(r.Daemon) })
 	server := strike("the Temporal server", func(rig.RunningProof) { r.Temporal.Kill(); again(r.Temporal) })
 
-	waitAwaiting(ctx, t, r, server)
-	require.NoError(t, r.Daemon.Restart(ctx))
-	t.Logf("killed the daemon while it waited for the epoch at which %s is submitted", server.WorkflowID())
+	if waitAwaiting(ctx, t, r, server) {
+		require.NoError(t, r.Daemon.Restart(ctx))
+		t.Logf("killed the daemon while it waited for the epoch at which %s is submitted", server.WorkflowID())
+	}
 
 	deadlines := allPosted(ctx, t, r, 0, deadlinesUntil(ctx, t, r, server))
 	byID := map[string]post.PartitionResult{}
@@ -66,18 +67,26 @@ func TestKilledMidProof(t *testing.T) {
 	assert.Equal(t, 1, byID[server.WorkflowID()].Tries)
 	assert.Equal(t, 1, proofsMade(r, daemon), "the worker's proof went on without the daemon")
 	assert.Equal(t, 1, proofsMade(r, server), "and without Temporal")
+	record(ctx, t, r, child.WorkflowID(), "", "deadline-card-died")
+	record(ctx, t, r, worker.WorkflowID(), "", "deadline-worker-lost")
 }
 
-// waitAwaiting returns while a daemon waits for the epoch at which a proven deadline may be submitted.
-func waitAwaiting(ctx context.Context, t *testing.T, r *rig.Rig, d post.Deadline) {
+// waitAwaiting returns while a daemon waits for the epoch at which a proven deadline may be submitted, or says false if that is
+// over: the proof came late.
+func waitAwaiting(ctx context.Context, t *testing.T, r *rig.Rig, d post.Deadline) bool {
 	t.Helper()
-	waitBoard(ctx, t, r, post.MinerName(d.Miner), d.Index, "proven", func(row boardRow) bool { return row.Board.State == post.StateSubmitting })
 	for {
+		row, err := boardOf(ctx, r, d.WorkflowID())
+		require.NoError(t, err)
+		require.NoError(t, r.Died())
+		if state := row.Board.State; state == post.StateLanded || state.Final() {
+			return false
+		}
 		described, err := r.Client().DescribeWorkflowExecution(ctx, d.WorkflowID(), "")
 		require.NoError(t, err)
 		for _, a := range described.GetPendingActivities() {
-			if a.GetActivityType().GetName() == workflows.ActivityAwaitEpoch && a.GetState() == enums.PENDING_ACTIVITY_STATE_STARTED {
-				return
+			if row.Board.State == post.StateSubmitting && a.GetActivityType().GetName() == workflows.ActivityAwaitEpoch && a.GetState() == enums.PENDING_ACTIVITY_STATE_STARTED {
+				return true
 			}
 		}
 		time.Sleep(20 * time.Millisecond)

@@ -21,9 +21,11 @@ func TestMainJob(t *testing.T) {
 	deadlines := allPosted(ctx, t, r, 0, 6)
 
 	partitions, miners := 0, map[string]bool{}
+	var results []post.Result
 	for _, d := range deadlines {
 		miners[d.Miner] = true
 		result := resultOf(ctx, t, r, d)
+		results = append(results, result)
 		assert.Equal(t, post.StatePosted, result.State, result.Reasons())
 		require.Len(t, result.Partitions, len(d.Partitions))
 		for i, p := range result.Partitions {
@@ -42,6 +44,7 @@ func TestMainJob(t *testing.T) {
 	}
 	assert.Len(t, miners, 2)
 	assert.Greater(t, partitions, len(deadlines), "some deadlines have two partitions")
+	recordPosted(ctx, t, r, results)
 }
 
 // within bounds a whole test, so that one that waits in vain says what for.

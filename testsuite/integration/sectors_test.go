@@ -48,6 +48,9 @@ func TestBadSectors(t *testing.T) {
 			assert.NotEmpty(t, skipped[0].Reason, c.what)
 			assert.Contains(t, skipped[0].Reason, c.says, c.what)
 			t.Logf("%s: %s", c.what, skipped[0].Reason)
+			if c.what == damage[2].what {
+				record(ctx, t, r, result.Deadline.WorkflowID(), "", "deadline-skipped-sector")
+			}
 		}
 	}
 }

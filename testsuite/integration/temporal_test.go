@@ -2,9 +2,6 @@ package integration_test
 
 import (
 	"context"
-	"flag"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -13,7 +10,6 @@ import (
 	commonpb "go.temporal.io/api/common/v1"
 	enums "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
-	"google.golang.org/protobuf/encoding/protojson"
 
 	"posthaste/post"
 	"posthaste/testsuite/rig"
@@ -89,20 +85,4 @@ func runsOf(ctx context.Context, t *testing.T, r *rig.Rig, workflowID string) []
 		require.NoError(t, err)
 	}
 	return states
-}
-
-var recordHistories = flag.Bool("record", false, "write the histories that workflows/replay_test.go replays into workflows/testdata")
-
-// record writes a run's history for the replay tests, when the tests are run with -record. It is a real history: every byte
-// of it is what a server of a provider could hold.
-func record(ctx context.Context, t *testing.T, r *rig.Rig, workflowID, runID, name string) {
-	t.Helper()
-	if !*recordHistories {
-		return
-	}
-	data, err := protojson.MarshalOptions{Indent: " "}.Marshal(historyOf(ctx, t, r, workflowID, runID))
-	require.NoError(t, err)
-	path := filepath.Join("..", "..", "workflows", "testdata", name+".json")
-	require.NoError(t, os.WriteFile(path, append(data, '\n'), 0o644))
-	t.Logf("recorded %s", path)
 }

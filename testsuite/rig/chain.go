@@ -90,6 +90,9 @@ func (r *Rig) WaitDeadlinesClosed(ctx context.Context, after abi.ChainEpoch, n i
 		if len(closed) >= n {
 			return closed[:n], nil
 		}
+		if err := r.Died(); err != nil {
+			return nil, err
+		}
 		if err := pause(ctx, time.Second); err != nil {
 			return nil, fmt.Errorf("waiting for deadlines to close: %d of %d have: %w", len(closed), n, err)
 		}

@@ -30,6 +30,8 @@ type Process struct {
 	cmd *exec.Cmd
 	end chan struct{} // closed when the run has ended
 	err error         // then: how
+
+	asked bool // the run was killed or stopped by us
 }
 
 const (
@@ -110,7 +112,7 @@ func (p *Process) launch(path string, args, env []string) (<-chan []byte, error)
 		return nil, err
 	}
 	p.mu.Lock()
-	p.cmd, p.end, p.err = cmd, end, nil
+	p.cmd, p.end, p.err, p.asked = cmd, end, nil, false
 	p.mu.Unlock()
 	return lines, nil
 }
@@ -147,6 +149,23 @@ func (p *Process) Running() bool {
 	}
 }
 
+// Died is an error if the program has ended and nobody of this rig asked it to.
+func (p *Process) Died() error {
+	if p.Pid() == 0 || p.Running() {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.asked {
+		return nil
+	}
+	how := "exit status 0"
+	if p.err != nil {
+		how = p.err.Error()
+	}
+	return fmt.Errorf("%s ended by itself: %s; the end of its log:\n%s", p.Name, how, p.Tail())
+}
+
 // Pid of the present or last run; 0 before the first.
 func (p *Process) Pid() int {
 	cmd, _ := p.run()
@@ -167,6 +186,9 @@ func (p *Process) signal(signal syscall.Signal, patience time.Duration) {
 	if cmd == nil || !p.Running() {
 		return
 	}
+	p.mu.Lock()
+	p.asked = true
+	p.mu.Unlock()
 	_ = cmd.Process.Signal(signal)
 	if patience > 0 {
 		select {

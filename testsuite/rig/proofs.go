@@ -40,6 +40,9 @@ func (r *Rig) WaitForRunningProof(ctx context.Context, skip func(workflowID stri
 				return proof, nil
 			}
 		}
+		if err := r.Died(); err != nil {
+			return RunningProof{}, err
+		}
 		if err := pause(ctx, look); err != nil {
 			return RunningProof{}, fmt.Errorf("waiting for a proof to run: %w", err)
 		}

@@ -164,6 +164,11 @@ func (r *Rig) Close() {
 	}
 }
 
+// Died is an error if one of the programs has ended by itself: then there is no use in waiting for anything.
+func (r *Rig) Died() error {
+	return errors.Join(r.Temporal.Died(), r.Chain.Died(), r.Daemon.Died(), r.Worker.Died())
+}
+
 // Client is a client of the rig's Temporal.
 func (r *Rig) Client() client.Client { return r.client }
 
