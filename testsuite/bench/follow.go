@@ -82,8 +82,13 @@ func (q *queue) next(ctx context.Context) (post.Deadline, error) {
 // errUnfit says that a deadline did not go as one has to that something is measured on.
 var errUnfit = errors.New("unfit to be measured")
 
+// patience with one deadline; a client waits for ever for a server that has ended.
+const patience = 2 * time.Minute
+
 // follow tells a deadline's story, as it happens, until enough is true. It waits for the workflow to start.
 func follow(ctx context.Context, c client.Client, d post.Deadline, enough func(*story) (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	s := newStory()
 	for {
 		events := c.GetWorkflowHistory(ctx, d.WorkflowID(), "", true, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)

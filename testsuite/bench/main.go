@@ -35,7 +35,7 @@ func main() {
 	}
 	var o options
 	flag.IntVar(&o.proofs, "proofs", 100, "proofs, one after another, that the orchestration tax and the pick-up are taken from; 0: leave them out")
-	flag.DurationVar(&o.pace, "pace", 3*time.Second, "time from one of these proofs to the next: our proof and one call of the library have to fit in")
+	flag.DurationVar(&o.pace, "pace", 4*time.Second, "least time from one of these proofs to the next: our proof and one call of the library have to fit in")
 	flag.IntVar(&o.kills, "kills", 7, "proofs whose card is killed; 0: leave it out")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
