@@ -129,6 +129,10 @@ func runDaemon(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, log *slog.
 		if err := awaitTemporal(ctx, c.Temporal, temporal, log); err != nil {
 			return err
 		}
+		// A workflow that carries an attribute which the server does not know is refused.
+		if err := registerAttributes(ctx, c.Temporal, temporal, log); err != nil {
+			return err
+		}
 		return ensureMiners(ctx, c.Miners, node, temporal, log)
 	})
 }
