@@ -28,7 +28,7 @@ type deadline struct {
 	head   abi.ChainEpoch // the latest head that an activity told of
 	headAt time.Time      // when it did, in workflow time
 	runID  string         // of the run that last woke: another one means that an operator reset the workflow
-	reset  int            // history length of the workflow task in which that was seen last; 0: never
+	resets int            // how often that was seen
 	dirty  bool           // there is something new to show
 	over   bool
 
@@ -44,7 +44,7 @@ type partition struct {
 	job     post.Job     // the current one; its Key tells late proofs apart
 	avoid   []string     // cards that failed it
 	reset   bool         // an operator wants it run again, now
-	resetIn int          // the deadline's reset that it was run again for
+	resets  int          // the deadline's resets when its last attempt began
 	found   *post.Proof  // a proof that came by signal and verified
 }
 
@@ -132,19 +132,10 @@ func (d *deadline) wake(ctx workflow.Context) {
 		return
 	}
 	if d.runID != "" {
-		d.reset = workflow.GetInfo(ctx).GetCurrentHistoryLength()
+		d.resets++
 		d.resetJobs(func(p *partition) bool { return p.State == post.StateFailed })
 	}
 	d.runID = runID
-}
-
-// wakeFailed is wake for a partition that has just failed. A reset re-executes the workflow task that told of the failure, so the
-// change of the run's ID may have been seen while the partition did not count as failed yet.
-func (d *deadline) wakeFailed(ctx workflow.Context, p *partition) {
-	d.wake(ctx)
-	if d.reset == workflow.GetInfo(ctx).GetCurrentHistoryLength() && d.reset != p.resetIn {
-		p.reset, p.resetIn = true, d.reset // once: what fails again at once must not go round for ever
-	}
 }
 
 // run executes an activity and decodes its result.

@@ -14,7 +14,7 @@ import (
 // prove makes a partition's proof, trying until it has one or the deadline closes (the only error).
 func (d *deadline) prove(ctx workflow.Context, p *partition) (post.Proof, error) {
 	for {
-		p.State = post.StateProving
+		p.State, p.resets = post.StateProving, d.resets
 		if p.found == nil {
 			p.Tries++
 		}
@@ -139,7 +139,10 @@ func (d *deadline) afterFailure(ctx workflow.Context, p *partition, f *failure) 
 		workflow.GetLogger(ctx).Error("job out of tries", "deadline", d.String(), "partition", p.Index, "tries", p.Tries, "reason", p.Reason)
 	}
 	d.changed()
-	d.wakeFailed(ctx, p)
+	d.wake(ctx)
+	if p.resets != d.resets {
+		p.reset = true // since the attempt began, maybe in this very task, which a reset executes again
+	}
 	called := func() bool { return p.found != nil || p.reset }
 	var err error
 	switch {
