@@ -51,7 +51,7 @@ func TestKilledMidProof(t *testing.T) {
 
 	if waitAwaiting(ctx, t, r, server) {
 		require.NoError(t, r.Daemon.Restart(ctx))
-		t.Logf("killed the daemon while it waited for the epoch at which %s is submitted", server.WorkflowID())
+		t.Logf("killed the daemon while it waited for an epoch for %s", server.WorkflowID())
 	}
 
 	deadlines := allPosted(ctx, t, r, 0, deadlinesUntil(ctx, t, r, server))
@@ -71,21 +71,22 @@ func TestKilledMidProof(t *testing.T) {
 	record(ctx, t, r, worker.WorkflowID(), "", "deadline-worker-lost")
 }
 
-// waitAwaiting returns while a daemon waits for the epoch at which a proven deadline may be submitted, or says false if that is
-// over: the proof came late.
+// waitAwaiting returns while a daemon waits for the epoch at which a proven deadline may be submitted, or at which its post
+// counts, or says false if both are over.
 func waitAwaiting(ctx context.Context, t *testing.T, r *rig.Rig, d post.Deadline) bool {
 	t.Helper()
 	for {
 		row, err := boardOf(ctx, r, d.WorkflowID())
 		require.NoError(t, err)
 		require.NoError(t, r.Died())
-		if state := row.Board.State; state == post.StateLanded || state.Final() {
+		state := row.Board.State
+		if state.Final() {
 			return false
 		}
 		described, err := r.Client().DescribeWorkflowExecution(ctx, d.WorkflowID(), "")
 		require.NoError(t, err)
 		for _, a := range described.GetPendingActivities() {
-			if row.Board.State == post.StateSubmitting && a.GetActivityType().GetName() == workflows.ActivityAwaitEpoch && a.GetState() == enums.PENDING_ACTIVITY_STATE_STARTED {
+			if (state == post.StateSubmitting || state == post.StateLanded) && a.GetActivityType().GetName() == workflows.ActivityAwaitEpoch && a.GetState() == enums.PENDING_ACTIVITY_STATE_STARTED {
 				return true
 			}
 		}

@@ -43,5 +43,5 @@ func TestOutages(t *testing.T) {
 	assert.Equal(t, 1, proofsMade(r, first.Deadline), "a worker does not need the node")
 	assert.Equal(t, 1, proofsMade(r, second.Deadline), "the proof outlives a server that is away")
 	record(ctx, t, r, first.WorkflowID, "", "deadline-node-away")
-	record(ctx, t, r, second.WorkflowID, "", "deadline-temporal-away")
+	record(ctx, t, r, second.WorkflowID, "", "deadline-proof-by-signal")
 }

@@ -1,0 +1,43 @@
+package workflows_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+
+	"posthaste/workflows"
+)
+
+// Recorded histories of real runs must replay with the code of now: whatever is under way when a new version is rolled out goes
+// on with it. A change that breaks one needs workflow.GetVersion. How to record them: testsuite/integration/record_test.go.
+func TestReplay(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("testdata", "*.json"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files, "no recorded histories")
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			replayer := worker.NewWorkflowReplayer()
+			for name, w := range map[string]any{
+				workflows.NameMinerWorkflow:    workflows.MinerWorkflow,
+				workflows.NameDeadlineWorkflow: workflows.DeadlineWorkflow,
+				workflows.NameSenderWorkflow:   workflows.SenderWorkflow,
+			} {
+				replayer.RegisterWorkflowWithOptions(w, workflow.RegisterOptions{Name: name})
+			}
+			require.NoError(t, replayer.ReplayWorkflowHistoryFromJSONFile(nil, file))
+		})
+	}
+}
+
+// The replayer would not be worth much if it let other decisions pass.
+func TestReplayNoticesOtherDecisions(t *testing.T) {
+	replayer := worker.NewWorkflowReplayer()
+	replayer.RegisterWorkflowWithOptions(func(ctx workflow.Context, in workflows.DeadlineInput) error {
+		return workflow.Sleep(ctx, in.Settings.EpochDuration)
+	}, workflow.RegisterOptions{Name: workflows.NameDeadlineWorkflow})
+	err := replayer.ReplayWorkflowHistoryFromJSONFile(nil, filepath.Join("testdata", "deadline-one-partition.json"))
+	require.ErrorContains(t, err, "TMPRL1100") // the SDK calls a nondeterminism so
+}
