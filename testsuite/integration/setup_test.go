@@ -17,14 +17,13 @@ import (
 	"posthaste/workflows"
 )
 
-// wrong is a worker, or a daemon, that somebody has set up wrongly.
+// wrong is a worker that somebody has set up wrongly.
 type wrong struct {
-	what    string
-	set     func(r *rig.Rig)
-	process func(r *rig.Rig) *rig.Process // the one that has it; nil: the worker
-	reason  []string                      // of the partition: all of these
-	log     []string                      // in one line of the process's log: all of these
-	free    bool                          // it costs no try, so that the partition never counts as failed
+	what   string
+	set    func(r *rig.Rig)
+	reason []string // of the partition: all of these
+	log    []string // in one line of the process's log: all of these
+	free   bool     // it costs no try, so that the partition never counts as failed
 }
 
 // Each way to set a machine up wrongly ends in a reason that names the thing; the same partition is then proven by a machine
@@ -38,15 +37,9 @@ func TestWrongSetups(t *testing.T) {
 		Idle:   true,
 	})
 	right := r.Config
-	r.Config.APIInfo = "eyJhbGciOiJIUzI1NiJ9.nobody-may-see-this.AAAA:" + after(right.APIInfo, ":")
-	require.NoError(t, r.Daemon.Start(ctx))
-	says(ctx, t, r.Daemon, "token")
-	assert.NotContains(t, r.Daemon.ReadLog(), "nobody-may-see-this", "a token must not be logged")
-	r.Daemon.Kill()
-	assert.NotContains(t, r.Daemon.ReadLog(), before(right.APIInfo, ":"))
-
+	wrongDaemon(ctx, t, r)
 	r.Config = right
-	require.NoError(t, r.Daemon.Start(ctx))
+	require.NoError(t, r.Daemon.Restart(ctx))
 	for _, c := range wrongSetups(t, r) {
 		t.Run(c.what, func(t *testing.T) { c.check(ctx, t, r, right) })
 	}
@@ -61,6 +54,27 @@ func TestWrongSetups(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, report.Deadlines[0].Partitions[0].Verified)
 	assert.NotContains(t, r.Daemon.ReadLog(), before(right.APIInfo, ":"), "a token must not be logged")
+}
+
+// wrongDaemon starts a daemon with everything wrong: a token that the node does not know, a store that is not mounted, one that
+// is empty, and no Temporal.
+func wrongDaemon(ctx context.Context, t *testing.T, r *rig.Rig) {
+	const secret = "nobody-may-see-this"
+	token := before(r.Config.APIInfo, ":")
+	r.Config.APIInfo = "eyJhbGciOiJIUzI1NiJ9." + secret + ".AAAA:" + after(r.Config.APIInfo, ":")
+	empty := filepath.Join(r.Dir, "empty at the daemon")
+	require.NoError(t, os.Mkdir(empty, 0o755))
+	r.Config.Stores = []rig.Store{{Name: "gone", Path: filepath.Join(r.Dir, "nowhere")}, {Name: "blank", Path: empty}}
+	r.Temporal.Kill()
+	require.NoError(t, r.Daemon.Start(ctx))
+	says(ctx, t, r.Daemon, "a store is in trouble", "nowhere", "is it mounted?")
+	says(ctx, t, r.Daemon, "a store is in trouble", empty, "is it empty or not mounted?")
+	says(ctx, t, r.Daemon, "the Temporal server at "+r.Address(), "does not answer", "temporal.address")
+	says(ctx, t, r.Daemon, "the node's token", "AuthVerify")
+	require.NoError(t, r.Temporal.Start(ctx))
+	says(ctx, t, r.Daemon, "the Temporal server at "+r.Address(), "it works now")
+	assert.NotContains(t, r.Daemon.ReadLog(), secret, "a token must not be logged, wrong or not")
+	assert.NotContains(t, r.Daemon.ReadLog(), token)
 }
 
 func wrongSetups(t *testing.T, r *rig.Rig) []wrong {
