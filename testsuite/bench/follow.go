@@ -82,14 +82,18 @@ func (q *queue) next(ctx context.Context) (post.Deadline, error) {
 // errUnfit says that a deadline did not go as one has to that something is measured on.
 var errUnfit = errors.New("unfit to be measured")
 
-// patience with one deadline; a client waits for ever for a server that has ended.
-const patience = 2 * time.Minute
+const (
+	// patience with one deadline; a client waits for ever for a server that has ended.
+	patience = 2 * time.Minute
+	// unstarted is when a workflow that has not started will not: its sectors are faulty, since an earlier proof was missed.
+	unstarted = 2 * time.Second
+)
 
 // follow tells a deadline's story, as it happens, until enough is true. It waits for the workflow to start.
 func follow(ctx context.Context, c client.Client, d post.Deadline, enough func(*story) (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	s := newStory()
+	s, began := newStory(), time.Now()
 	for {
 		events := c.GetWorkflowHistory(ctx, d.WorkflowID(), "", true, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 		err := tell(events, s, enough)
@@ -99,6 +103,9 @@ func follow(ctx context.Context, c client.Client, d post.Deadline, enough func(*
 				err = fmt.Errorf("following %s: %w", d.WorkflowID(), err)
 			}
 			return err
+		}
+		if time.Since(began) > unstarted {
+			return fmt.Errorf("%s has not started: %w", d.WorkflowID(), errUnfit)
 		}
 		if err := pause(ctx, 50*time.Millisecond); err != nil {
 			return fmt.Errorf("waiting for %s to start: %w", d.WorkflowID(), err)
