@@ -11,6 +11,7 @@
 
 VERSION=v1.36.1
 dest=${1:?usage: build/libfilcrypto.sh DEST | --variant}
+case $dest in /*|--variant) ;; *) dest=$PWD/$dest ;; esac # the build goes elsewhere
 
 gpu=""
 if [ "${FFI_USE_CUDA_SUPRASEAL:-0}" = 1 ]; then gpu=cuda-supraseal
