@@ -3,11 +3,13 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/filecoin-project/go-state-types/abi"
 	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
 
 	"posthaste/post"
 	"posthaste/workers"
@@ -87,6 +89,24 @@ func (r boardRow) line() string {
 		post.MinerName(r.deadline.Miner), r.deadline.Index, r.state, r.sectors, r.done, r.of, strings.Join(r.doing, ", ")), " ")
 }
 
+// coloured is a state as a terminal shows it: green is done, red needs somebody. NO_COLOR is honoured.
+func coloured(s post.State) string {
+	if os.Getenv("NO_COLOR") != "" {
+		return string(s)
+	}
+	switch s {
+	case post.StatePosted:
+		return text.FgGreen.Sprint(s)
+	case post.StateFailed, post.StateMissed:
+		return text.FgHiRed.Sprint(s)
+	case post.StateProving:
+		return text.FgCyan.Sprint(s)
+	case post.StateSubmitting, post.StateLanded:
+		return text.FgYellow.Sprint(s)
+	}
+	return string(s)
+}
+
 // boardTable is the board for a terminal of so many columns; 0: any.
 func boardTable(rows []boardRow, head abi.ChainEpoch, width int) string {
 	t := table.NewWriter()
@@ -98,7 +118,7 @@ func boardTable(rows []boardRow, head abi.ChainEpoch, width int) string {
 		if r.started {
 			sectors, partitions = fmt.Sprint(r.sectors), fmt.Sprintf("%d/%d", r.done, r.of)
 		}
-		t.AppendRow(table.Row{post.MinerName(r.deadline.Miner), r.deadline.Index, sectors, r.state, partitions, r.left(head), strings.Join(r.doing, ", ")})
+		t.AppendRow(table.Row{post.MinerName(r.deadline.Miner), r.deadline.Index, sectors, coloured(r.state), partitions, r.left(head), strings.Join(r.doing, ", ")})
 	}
 	return t.Render()
 }

@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/filecoin-project/go-state-types/abi"
+	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/stretchr/testify/require"
 
 	"posthaste/post"
@@ -188,7 +188,7 @@ func TestScreenRedrawsOnATerminal(t *testing.T) {
 func TestTheBoardFitsTheTerminal(t *testing.T) {
 	rows := []boardRow{{deadline: post.Deadline{Miner: 1000, Index: 7}, state: post.StateProving, doing: []string{"demo/card0 snark", "demo/card1 vanilla"}}}
 	for line := range strings.SplitSeq(boardTable(rows, 10, 60), "\n") {
-		require.LessOrEqual(t, utf8.RuneCountInString(line), 60, line)
+		require.LessOrEqual(t, text.StringWidthWithoutEscSequences(line), 60, line)
 	}
 	require.Contains(t, boardTable(rows, 10, 0), "demo/card1 vanilla")
 }
