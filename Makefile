@@ -25,6 +25,10 @@ demo-lotus: build params lotusdevnet ## the same main job against a real Lotus n
 test: build params check ## all tests: unit, workflow, replay, integration with real proofs and killed processes
 	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) go test -timeout 40m ./...
 	cd temporal-dev && GOFLAGS= CGO_ENABLED=0 go test -timeout 10m ./...
+	@# The parts of the Lotus chain's program that need neither Lotus nor the FVM; make demo-lotus runs the rest.
+	@mkdir -p testsuite/lotusdevnet/extern
+	@[ -e testsuite/lotusdevnet/extern/filecoin-ffi ] || ln -sfn ../../../extern/filecoin-ffi testsuite/lotusdevnet/extern/filecoin-ffi
+	cd testsuite/lotusdevnet && GOFLAGS= go test ./report/... ./options/...
 
 .PHONY: bench
 bench: build params ## the figures of docs/performance.md: name, value, unit, goal, ok or short
