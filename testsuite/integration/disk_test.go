@@ -31,7 +31,7 @@ func TestFullDisk(t *testing.T) {
 	time.Sleep(5 * time.Second)
 	require.NoError(t, os.Remove(filepath.Join(disk, "fill")))
 
-	deadlines := allPosted(ctx, t, r, 0, deadlinesUntil(ctx, t, r, proof.Deadline))
+	deadlines := allPosted(ctx, t, r, deadlinesUntil(ctx, t, r, proof.Deadline))
 	result := resultOf(ctx, t, r, deadlines[0])
 	assert.Equal(t, post.StatePosted, result.State, result.Reasons())
 	assert.Equal(t, 1, proofsMade(r, proof.Deadline), "the proof outlives a server that cannot write")

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/filecoin-project/go-state-types/abi"
 	"github.com/stretchr/testify/require"
 
 	"posthaste/post"
@@ -13,8 +12,6 @@ import (
 	"posthaste/testsuite/rig"
 	"posthaste/workers"
 )
-
-func epoch(n int64) abi.ChainEpoch { return abi.ChainEpoch(n) }
 
 // deadlineOf is the deadline of a report in posthaste's words, as far as its workflow's ID needs it.
 func deadlineOf(t *testing.T, d devnet.DeadlineReport) post.Deadline {

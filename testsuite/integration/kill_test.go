@@ -54,7 +54,7 @@ func TestKilledMidProof(t *testing.T) {
 		t.Logf("killed the daemon while it waited for an epoch for %s", server.WorkflowID())
 	}
 
-	deadlines := allPosted(ctx, t, r, 0, deadlinesUntil(ctx, t, r, server))
+	deadlines := allPosted(ctx, t, r, deadlinesUntil(ctx, t, r, server))
 	byID := map[string]post.PartitionResult{}
 	for _, d := range deadlines {
 		result := resultOf(ctx, t, r, d)

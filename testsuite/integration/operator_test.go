@@ -64,7 +64,7 @@ func TestOperators(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, handle.Get(ctx, nil))
 
-	deadlines := allPosted(ctx, t, r, 0, 3)
+	deadlines := allPosted(ctx, t, r, 3)
 	for _, d := range deadlines {
 		result := resultOf(ctx, t, r, d)
 		assert.Equal(t, post.StatePosted, result.State, result.Reasons())

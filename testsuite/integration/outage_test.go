@@ -35,7 +35,7 @@ func TestOutages(t *testing.T) {
 	time.Sleep(away)
 	require.NoError(t, r.Temporal.Start(ctx))
 
-	for _, d := range allPosted(ctx, t, r, 0, deadlinesUntil(ctx, t, r, second.Deadline)) {
+	for _, d := range allPosted(ctx, t, r, deadlinesUntil(ctx, t, r, second.Deadline)) {
 		result := resultOf(ctx, t, r, d)
 		assert.Equal(t, post.StatePosted, result.State, result.Reasons())
 		assert.Equal(t, 1, partitionOf(t, result, 0).Tries, "an outage is nobody's failed try")

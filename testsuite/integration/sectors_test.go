@@ -27,14 +27,14 @@ func TestBadSectors(t *testing.T) {
 		{"one bit in every node of the tree is wrong", sealing.FlipTree, "is invalid"},
 	}
 	r := rig.New(t, rig.Options{
-		Chain: []string{"--miners", "4", "--window", "30", "--wide-every", "0", "--deadlines", "4"},
+		Chain: []string{"--miners", "4", "--window", "40", "--lookback", "10", "--fault-cutoff", "12", "--wide-every", "0", "--deadlines", "4"},
 		Before: func(r *rig.Rig) {
 			for i, d := range damage {
 				require.NoError(t, d.do(r.Stores()[i].Path, minerNumber(i), 2))
 			}
 		},
 	})
-	for _, d := range posted(ctx, t, r, 0, len(damage)) {
+	for _, d := range posted(ctx, t, r, len(damage)) {
 		miner, err := post.ParseMiner(d.Miner)
 		require.NoError(t, err)
 		c := damage[miner-minerNumber(0)]

@@ -4,10 +4,12 @@
 // A test:
 //
 //	r := rig.New(t, rig.Options{Chain: []string{"--epoch", "500ms", "--window", "60"}})
-//	job := r.WaitForRunningProof(ctx)
+//	proof, err := r.WaitForRunningProof(ctx, nil)
 //	r.Worker.Kill()
-//	r.Worker.Start()
-//	report := r.WaitDeadlinesClosed(ctx, 4)
+//	err = r.Worker.Start(ctx)
+//	deadlines, err := r.WaitDeadlinesClosed(ctx, 0, 4)
+//
+// Anything else, a benchmark say, opens it with Open and ends it with Close.
 //
 // Everything lies in one folder: the programs' logs, their configurations, the database, the chain. A program that a rig
 // started dies with the process that made the rig.
