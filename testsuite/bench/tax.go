@@ -58,11 +58,11 @@ func measureTax(ctx context.Context, dir string, proofs int, pace time.Duration)
 	}
 	defer l.stop()
 	samples, err := takeSamples(ctx, r, l, proofs, shape.apart())
-	if err != nil {
+	if len(samples) == 0 {
 		return nil, err
 	}
-	figures, err = taxFigures(samples)
-	if err != nil {
+	figures, errFigures := taxFigures(samples) // of those that there are, if it had to give up
+	if err := errors.Join(err, errFigures); err != nil {
 		return figures, err
 	}
 	if err := memory.afterwards(ctx); err != nil {
@@ -71,7 +71,7 @@ func measureTax(ctx context.Context, dir string, proofs int, pace time.Duration)
 	return append(figures, memory.figures...), nil
 }
 
-// takeSamples follows one deadline after another.
+// takeSamples follows one deadline after another. With an error it gives what it has.
 func takeSamples(ctx context.Context, r *rig.Rig, l *library, proofs int, apart time.Duration) ([]sample, error) {
 	queue, err := newQueue(ctx, r)
 	if err != nil {
@@ -83,7 +83,7 @@ func takeSamples(ctx context.Context, r *rig.Rig, l *library, proofs int, apart 
 	for i, left := 0, proofs/4+warmUps; len(samples) < proofs; i++ {
 		d, err := queue.next(ctx)
 		if err != nil {
-			return nil, err
+			return samples, err
 		}
 		s, told, err := takeSample(ctx, r, d)
 		if err == nil && told.known.Before(busy) {
@@ -98,14 +98,14 @@ func takeSamples(ctx context.Context, r *rig.Rig, l *library, proofs int, apart 
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return samples, err
 		}
 		if err := pause(ctx, settle); err != nil {
-			return nil, err
+			return samples, err
 		}
 		if time.Until(told.known.Add(apart)) > max(last, s.card)*11/10 || i < warmUps {
 			if s.library, err = l.prove(told.proven().job); err != nil {
-				return nil, err
+				return samples, err
 			}
 			last, busy = s.library, time.Now()
 		}
