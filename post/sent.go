@@ -68,11 +68,13 @@ func AfterLook(s Sent, chainNonce uint64, look Look, head abi.ChainEpoch) (settl
 	}
 }
 
-// NextNonce is the nonce of a sender's next message: the node's word, unless messages that we signed and that may still
-// land, or that landed and may come back after a reorg, already use it.
+// NextNonce is the nonce of a sender's next message: the first from the node's word on that no message uses which we signed and
+// which may still land, or which landed and may come back after a reorg. A gap below those (a message that expired, or was refused
+// by a node that had forgotten it) is filled: whatever is behind it could not land before.
 func NextNonce(pool uint64, used []uint64) uint64 {
-	if len(used) == 0 {
-		return pool
+	next := pool
+	for slices.Contains(used, next) {
+		next++
 	}
-	return max(pool, slices.Max(used)+1)
+	return next
 }

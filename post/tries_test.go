@@ -132,6 +132,8 @@ func TestNextNonce(t *testing.T) {
 		"the node restarted and forgot its pool":         {12, []uint64{12, 13}, 14},
 		"somebody else sends from the address, too":      {20, []uint64{12}, 20},
 		"landed ones that a reorg may bring back, mixed": {12, []uint64{13, 11, 12}, 14},
+		"a gap that a later message waits behind":        {12, []uint64{13, 14}, 12},
+		"two gaps: the lower one first":                  {12, []uint64{12, 14, 16}, 13},
 		"a new account":                                  {0, nil, 0},
 		"a new account's second message":                 {0, []uint64{0}, 1},
 	} {

@@ -84,6 +84,13 @@ func SenderWorkflow(ctx workflow.Context, state SenderState) error {
 type sender struct {
 	SenderState
 	requests workflow.ReceiveChannel
+	refused  []refusal
+}
+
+// refusal is an answer that is given again for an epoch: whoever asked twice goes on after the first answer, with another message.
+type refusal struct {
+	settled post.MessageSettled
+	until   time.Time
 }
 
 // drain moves what was asked into the queue.
@@ -98,6 +105,13 @@ func (s *sender) drain() {
 // take handles one request: new ones are signed and pushed; one that is known is answered again, or, if a reorg dropped it,
 // pushed and followed again with the bytes that it had.
 func (s *sender) take(ctx workflow.Context, request post.MessageRequest) {
+	s.refused = slices.DeleteFunc(s.refused, func(r refusal) bool { return workflow.Now(ctx).After(r.until) })
+	for _, r := range s.refused {
+		if r.settled.Key() == request.Key() {
+			s.answer(ctx, request, r.settled)
+			return
+		}
+	}
 	for i := range s.Pending {
 		if s.Pending[i].Request.ID == request.ID {
 			s.Pending[i].Request = request // answered when it is settled, to whoever asked last
@@ -152,7 +166,7 @@ func (s *sender) used() []uint64 {
 		nonces = append(nonces, p.Nonce)
 	}
 	for _, d := range s.Done {
-		if d.Settled.Outcome == post.OutcomeLanded {
+		if d.Settled.Outcome == post.OutcomeLanded || d.Settled.ExitCode != 0 {
 			nonces = append(nonces, d.Sent.Nonce)
 		}
 	}
@@ -242,7 +256,9 @@ func (s *sender) settle(ctx workflow.Context, sent post.Sent, settled post.Messa
 	request := sent.Request
 	sent.Request.Params = nil // no longer needed; proofs are the bulk of the state
 	if settled.Outcome == post.OutcomeRefused {
-		s.answer(ctx, request, settled) // nothing was sent: the same request may be tried again
+		// Nothing was sent: the same request may be tried again, later.
+		s.refused = append(s.refused, refusal{settled, workflow.Now(ctx).Add(request.EpochDuration)})
+		s.answer(ctx, request, settled)
 		return
 	}
 	s.Done = append(s.Done, Done{Sent: sent, Settled: settled})

@@ -170,6 +170,27 @@ func TestRefusedRequestSignsNothing(t *testing.T) {
 	require.Contains(t, s.answers[0].Reason, "exit code 16")
 }
 
+// A deadline that waits for long asks again, and may do so just when it is answered: then it is about to build another message.
+func TestRequestThatWasJustRefusedIsNotSentAfterAll(t *testing.T) {
+	s := newSending(t)
+	times := 0
+	s.prepare = func(post.MessageRequest) error {
+		if times++; times == 1 {
+			return temporal.NewNonRetryableApplicationError("exit code 16", workflows.ErrorRefused, nil)
+		}
+		return nil
+	}
+	s.ask(time.Second, request("a"))
+	s.ask(2*time.Second, request("a"))
+	s.env.RegisterDelayedCallback(func() {
+		require.Empty(t, s.signed)
+		require.Equal(t, []post.Outcome{post.OutcomeRefused, post.OutcomeRefused}, s.outcomes())
+	}, time.Hour)
+	s.ask(2*time.Hour, request("a"))
+	s.start()
+	require.Equal(t, []string{"a nonce 0"}, s.signed, "a new run of the deadline asks under the same name")
+}
+
 func TestPushThatFailsIsMadeAgainLater(t *testing.T) {
 	s := newSending(t)
 	s.push = func(times int) error {

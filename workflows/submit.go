@@ -135,24 +135,34 @@ func (d *deadline) send(ctx workflow.Context, p *partition, request post.Message
 	}
 }
 
-// request hands a message to the sender's workflow and waits for its answer, which always comes: at Expires at the latest.
+// request hands a message to the sender's workflow and waits for its answer, which comes at Expires at the latest while that runs.
 // The answer's name carries how often the message was lost, so that an old answer is not taken for a new one.
 func (d *deadline) request(ctx workflow.Context, p *partition, request post.MessageRequest) (post.MessageSettled, error) {
-	if err := d.run(policySignal.apply(ctx, 0, p.summary()), ActivityRequestMessage, nil, request); err != nil {
-		return post.MessageSettled{}, err
-	}
 	key := request.Key()
-	grace := post.Until(d.epoch(ctx), d.Close+d.settings.Confidence, d.settings.EpochDuration) + time.Minute
-	answered, err := awaitFor(ctx, grace, "for the sender's answer", func() bool { return d.settled[key] != nil })
-	d.wake(ctx)
-	if err != nil {
-		return post.MessageSettled{}, err
+	for {
+		if err := d.run(policySignal.apply(ctx, 0, p.summary()), ActivityRequestMessage, nil, request); err != nil {
+			return post.MessageSettled{}, err
+		}
+		wait, last := post.Until(0, askAgainAfter, d.settings.EpochDuration), d.epoch(ctx)+askAgainAfter >= d.Close
+		if last {
+			wait = post.Until(d.epoch(ctx), d.Close+d.settings.Confidence, d.settings.EpochDuration) + time.Minute
+		}
+		answered, err := awaitFor(ctx, wait, "for the sender's answer", func() bool { return d.settled[key] != nil })
+		d.wake(ctx)
+		switch {
+		case err != nil:
+			return post.MessageSettled{}, err
+		case answered:
+			return *d.settled[key], nil
+		case last:
+			return post.MessageSettled{}, fmt.Errorf("the sender %s did not answer until %v after Close; is its workflow running?", request.From, time.Minute)
+		}
 	}
-	if !answered {
-		return post.MessageSettled{}, fmt.Errorf("the sender %s did not answer until %v after Close; is its workflow running?", request.From, time.Minute)
-	}
-	return *d.settled[key], nil
 }
+
+// askAgainAfter epochs without an answer, the sender is asked again: an operator may have ended its workflow, and what it knew. One
+// that runs sends once, however often it is asked; a message lands, and is answered, in two or three epochs.
+const askAgainAfter abi.ChainEpoch = 5
 
 // hearSender keeps the sender's answers.
 func (d *deadline) hearSender(ctx workflow.Context) {
