@@ -20,10 +20,13 @@ func MinerWorkflow(ctx workflow.Context, state MinerState) error {
 	if err := m.listen(ctx); err != nil {
 		return err
 	}
-	for !workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
+	for !full(ctx) {
 		m.show(ctx)
-		if err := workflow.Await(ctx, func() bool { return m.Paused == "" }); err != nil {
+		if err := workflow.Await(ctx, func() bool { return m.Paused == "" || full(ctx) }); err != nil {
 			return err
+		}
+		if m.Paused != "" {
+			break // paused for longer than one history holds
 		}
 		periodOver, err := m.watch(ctx)
 		if err != nil {
@@ -36,6 +39,10 @@ func MinerWorkflow(ctx workflow.Context, state MinerState) error {
 	m.configure.drain(m)
 	return workflow.NewContinueAsNewError(ctx, MinerWorkflow, m.MinerState)
 }
+
+// full says that this run should end: every daemon sends its configuration once a minute, and a history that gets too long is
+// ended by the server, together with what only it knows: that the miner is paused.
+func full(ctx workflow.Context) bool { return workflow.GetInfo(ctx).GetContinueAsNewSuggested() }
 
 // miner is the state of one run of a MinerWorkflow.
 type miner struct {
@@ -89,13 +96,13 @@ func (m *miner) listen(ctx workflow.Context) error {
 	return nil
 }
 
-// watch runs WatchDeadlines until the period is over (true), or until something changed for it (false).
+// watch runs WatchDeadlines until the period is over (true), or until something changed for it or the history is full (false).
 func (m *miner) watch(ctx workflow.Context) (periodOver bool, err error) {
 	m.changed = false
 	watching, stop := workflow.WithCancel(ctx)
 	defer stop()
 	running := workflow.ExecuteActivity(policyWatch.apply(watching, 0, post.MinerName(m.Miner)), ActivityWatchDeadlines, m.WatchInput)
-	if err := workflow.Await(ctx, func() bool { return running.IsReady() || m.changed }); err != nil {
+	if err := workflow.Await(ctx, func() bool { return running.IsReady() || m.changed || full(ctx) }); err != nil {
 		return false, err
 	}
 	if !running.IsReady() {

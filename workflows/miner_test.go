@@ -64,3 +64,20 @@ func newMiner(t *testing.T) (*testsuite.TestWorkflowEnvironment, *watching) {
 	})
 	return env, w
 }
+
+// Every daemon sends its configuration once a minute, four events each, and Temporal ends a workflow of 51,200 events. A new
+// start by a daemon would not know that the miner is paused.
+func TestMinerGoesOnInANewRunBeforeItsHistoryIsFull(t *testing.T) {
+	for _, paused := range []string{"", "moving racks"} {
+		t.Run("paused: "+paused, func(t *testing.T) {
+			env, _ := newMiner(t)
+			began := env.Now()
+			env.RegisterDelayedCallback(func() { env.SetContinueAsNewSuggested(true) }, time.Hour)
+			env.RegisterDelayedCallback(func() { env.SignalWorkflow(workflows.SignalConfigure, workflows.WatchInput{Miner: 1000}) }, 2*time.Hour)
+			env.RegisterDelayedCallback(env.CancelWorkflow, 23*time.Hour)
+			env.ExecuteWorkflow(workflows.MinerWorkflow, workflows.MinerState{WatchInput: workflows.WatchInput{Miner: 1000}, Paused: paused})
+			require.True(t, workflow.IsContinueAsNewError(env.GetWorkflowError()), "%v", env.GetWorkflowError())
+			require.Less(t, env.Now().Sub(began), 3*time.Hour)
+		})
+	}
+}
