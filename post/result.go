@@ -32,14 +32,32 @@ type PartitionResult struct {
 	Index   uint64         `json:"index"`
 	State   State          `json:"state"`
 	Sectors int            `json:"sectors"`           // how many its post covers
-	Skipped []Skipped      `json:"skipped,omitempty"` // those left out of it, and why
+	Skipped []Skipped      `json:"skipped,omitempty"` // those left out of it, and why; the first of them, see Short
 	Tries   int            `json:"tries"`             // counted ones
 	Card    string         `json:"card,omitempty"`    // worker/card that made the proof
 	Phases  PhaseTimes     `json:"phases"`
 	Message string         `json:"message,omitempty"` // CID of the message that carried it
 	Landed  abi.ChainEpoch `json:"landed,omitempty"`  // epoch of the tipset that included it
 	Reason  string         `json:"reason,omitempty"`  // what went wrong last
+
+	SkippedCount int `json:"skipped_count,omitempty"` // all that were left out, where Skipped is shortened
 }
+
+// shownSkipped is how many skipped sectors a shortened result names.
+const shownSkipped = 8
+
+// Short is the result for memos and histories, with the first skipped sectors and the count of all: a store that is gone can cost
+// thousands, the memo is written again at every change, and Temporal ends a workflow whose memo is above 2 MiB or whose
+// history is above 50 MiB. All of them stand in the results of the activities that found them.
+func (p PartitionResult) Short() PartitionResult {
+	if len(p.Skipped) > shownSkipped {
+		p.SkippedCount, p.Skipped = len(p.Skipped), p.Skipped[:shownSkipped]
+	}
+	return p
+}
+
+// CountSkipped is how many sectors were left out of the post, shortened or not.
+func (p PartitionResult) CountSkipped() int { return max(p.SkippedCount, len(p.Skipped)) }
 
 // Result is what a DeadlineWorkflow returns.
 type Result struct {
@@ -91,7 +109,7 @@ func (r Result) Markdown() string {
 		if p.Landed != 0 {
 			landed = fmt.Sprint(p.Landed)
 		}
-		b.WriteString(fmt.Sprintf("| %d | %s | %d | %d | %d | %s | %s | %s | %s |\n", p.Index, p.State, p.Sectors, len(p.Skipped), p.Tries, cell(p.Card), landed,
+		b.WriteString(fmt.Sprintf("| %d | %s | %d | %d | %d | %s | %s | %s | %s |\n", p.Index, p.State, p.Sectors, p.CountSkipped(), p.Tries, cell(p.Card), landed,
 			cell(p.Reason), p.Message))
 	}
 	if r.Reason != "" {

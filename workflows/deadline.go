@@ -119,8 +119,8 @@ func (d *deadline) locate(ctx workflow.Context, p *partition) error {
 	if err := d.run(policyLookup.apply(ctx, d.timeToRead(ctx), p.summary()), ActivityLookupSectors, &located, in); err != nil {
 		return err
 	}
-	p.wanted, p.Skipped = in.Sectors, located.Missing
-	p.sectors = located.Sectors
+	p.wanted = in.Sectors
+	p.have(located)
 	d.changed()
 	if err := d.await(ctx, func() bool { return len(d.randomness) > 0 || d.unread != nil }); err != nil {
 		return err

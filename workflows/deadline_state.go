@@ -39,16 +39,22 @@ type deadline struct {
 // partition is one partition on its way.
 type partition struct {
 	post.PartitionResult
-	wanted  post.Sectors // what the post should cover
-	sectors post.Sectors // of these, the ones that a store has
-	job     post.Job     // the current one; its Key tells late proofs apart
-	avoid   []string     // cards that failed it
-	reset   bool         // an operator wants it run again, now
-	resets  int          // the deadline's resets when its last attempt began
-	found   *post.Proof  // a proof that came by signal and verified
+	wanted  post.Sectors   // what the post should cover
+	sectors post.Sectors   // of these, the ones that a store has
+	missing []post.Skipped // the others
+	job     post.Job       // the current one; its Key tells late proofs apart
+	avoid   []string       // cards that failed it
+	reset   bool           // an operator wants it run again, now
+	resets  int            // the deadline's resets when its last attempt began
+	found   *post.Proof    // a proof that came by signal and verified
 }
 
 func (p *partition) summary() string { return fmt.Sprintf("partition %d", p.Index) }
+
+// have takes in what a lookup found.
+func (p *partition) have(located post.Located) {
+	p.sectors, p.missing, p.Skipped = located.Sectors, located.Missing, located.Missing
+}
 
 // skippedNumbers are the sectors left out of the post so far.
 func (p *partition) skippedNumbers() []abi.SectorNumber {
@@ -189,7 +195,7 @@ func (d *deadline) epoch(ctx workflow.Context) abi.ChainEpoch {
 func (d *deadline) result() post.Result {
 	r := post.Result{Deadline: d.Deadline, Reason: d.reason, Partitions: make([]post.PartitionResult, len(d.all))}
 	for i, p := range d.all {
-		r.Partitions[i] = p.PartitionResult
+		r.Partitions[i] = p.Short()
 	}
 	r.State = post.DeadlineState(r.Partitions)
 	return r

@@ -3,6 +3,7 @@ package workflows
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
@@ -23,7 +24,8 @@ func (d *deadline) prove(ctx workflow.Context, p *partition) (post.Proof, error)
 		switch {
 		case failed == nil:
 			p.State, p.Card, p.Phases, p.Reason = post.StateSubmitting, proof.Card, proof.Phases, ""
-			p.Skipped = append(p.Skipped, proof.Skipped...)
+			// Of this proof, not of one before: the chain checks it against the sectors that the message does not skip.
+			p.Skipped = slices.Concat(p.missing, proof.Skipped)
 			d.changed()
 			return proof, nil
 		case ctx.Err() != nil:
@@ -56,6 +58,11 @@ func (d *deadline) attempt(ctx workflow.Context, p *partition) (post.Proof, *fai
 	p.job = post.Job{
 		Deadline: d.Deadline, Partitions: []uint64{p.Index}, ProofType: d.proofType, Randomness: d.randomness,
 		Sectors: p.sectors, Try: p.Tries, AvoidCards: p.avoid,
+	}
+	if p.found != nil && p.found.JobKey != p.job.Key() {
+		p.found = nil // it came before the challenge changed
+		p.Tries++
+		p.job.Try = p.Tries
 	}
 	if len(p.sectors) == 0 {
 		return post.Proof{}, d.relocate(ctx, p)
@@ -91,8 +98,8 @@ func (d *deadline) attempt(ctx workflow.Context, p *partition) (post.Proof, *fai
 // check has the daemons verify a proof once more before anything is signed: a worker may be anybody's machine.
 func (d *deadline) check(ctx workflow.Context, p *partition, proof post.Proof) (post.Proof, *failure) {
 	var good bool
-	if err := d.run(policyLookup.apply(ctx, 0, p.summary()), ActivityVerifyProof, &good, VerifyInput{Job: p.job, Proof: proof}); err != nil {
-		return post.Proof{}, explain(err)
+	if err := d.run(policyLookup.apply(ctx, d.timeToRead(ctx), p.summary()), ActivityVerifyProof, &good, VerifyInput{Job: p.job, Proof: proof}); err != nil {
+		return post.Proof{}, &failure{kind: post.FailureOutOfTime, reason: fmt.Sprintf("it was proven, but no daemon could check the proof: %v", plain(err))}
 	}
 	if !good {
 		return post.Proof{}, &failure{kind: post.FailureFalseProof, card: proof.Card, reason: "the proof does not verify (card " + proof.Card + ")"}
@@ -108,7 +115,7 @@ func (d *deadline) relocate(ctx workflow.Context, p *partition) *failure {
 	if err := d.run(policyLookup.apply(ctx, 0, p.summary()), ActivityLookupSectors, &located, in); err != nil {
 		return explain(err)
 	}
-	p.sectors, p.Skipped = located.Sectors, located.Missing
+	p.have(located)
 	if len(p.sectors) > 0 {
 		return &failure{kind: post.FailureNoStore, reason: "its sectors were not found at first"}
 	}

@@ -171,7 +171,7 @@ func (s *status) print(out io.Writer) {
 			if p.Landed != 0 {
 				landed = p.Landed
 			}
-			t.AppendRow(table.Row{post.MinerName(d.Miner), d.Index, p.Index, p.State, p.Sectors, len(p.Skipped), p.Tries,
+			t.AppendRow(table.Row{post.MinerName(d.Miner), d.Index, p.Index, p.State, p.Sectors, p.CountSkipped(), p.Tries,
 				row.Card(p), d.Open, d.Close, landed, p.Reason})
 		}
 	}
