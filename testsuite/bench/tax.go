@@ -62,13 +62,8 @@ func measureTax(ctx context.Context, dir string, proofs int, pace time.Duration)
 		return nil, err
 	}
 	figures, errFigures := taxFigures(samples) // of those that there are, if it had to give up
-	if err := errors.Join(err, errFigures); err != nil {
-		return figures, err
-	}
-	if err := memory.afterwards(ctx); err != nil {
-		return figures, err
-	}
-	return append(figures, memory.figures...), nil
+	errMemory := memory.afterwards(ctx)
+	return append(figures, memory.figures...), errors.Join(err, errFigures, errMemory)
 }
 
 // takeSamples follows one deadline after another. With an error it gives what it has.
