@@ -44,9 +44,9 @@ check: ffi ## formatting, vet, staticcheck, and that workflow code is determinis
 
 .PHONY: build
 build: ffi ## bin/posthaste, bin/posthaste-devnet and bin/temporal-dev
-	@build/go.sh posthaste . ./cmd/posthaste 450
+	@build/go.sh posthaste . ./cmd/posthaste 560
 	@build/go.sh posthaste-devnet . ./testsuite/devnet/devnetd 100
-	@GOFLAGS= CGO_ENABLED=0 build/go.sh temporal-dev temporal-dev . 1300 -ldflags '-s -w'
+	@GOFLAGS= CGO_ENABLED=0 build/go.sh temporal-dev temporal-dev . 1500 -ldflags '-s -w'
 
 .PHONY: lotusdevnet
 lotusdevnet: debian ## bin/posthaste-lotusdevnet, a real Lotus chain for tests (15 minutes from an empty cache)
