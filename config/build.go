@@ -29,6 +29,12 @@ const (
 	defaultReadTimeout   = 10 * time.Minute // as Lotus's SingleCheckTimeout
 )
 
+// Bounds of epochs, those of mainnet; test networks have shorter ones. With more, every deadline would be missed.
+const (
+	window   = 60  // epochs in which a deadline is open
+	finality = 900 // after so many, the chain does not change any more
+)
+
 // names of workers and cards stand in workflow IDs, task queues and metrics.
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
@@ -56,6 +62,9 @@ func build(path string, data []byte, getenv func(string) string, hostname func()
 	}
 	for i, a := range f.Attached {
 		c.Attached = d.store(c.Attached, fmt.Sprintf("attached[%d]", i), "location", a.Name, a.Location)
+	}
+	if len(c.Attached) == 0 {
+		c.Attached = slices.Clone(c.Stores) // one machine, one file
 	}
 	c.Worker = d.worker(f, hostname)
 	c.Cards = d.cards(f)
@@ -117,19 +126,22 @@ func (d *document) miners(f *file) []Miner {
 
 // settings are the general ones with what is written at key put over them.
 func (d *document) settings(key string, s post.Settings, p policyFile) post.Settings {
-	epochs := func(name string, written *int64, least int64, to *abi.ChainEpoch) {
+	epochs := func(name string, written *int64, least, most int64, to *abi.ChainEpoch) {
 		if written == nil {
 			return
 		}
 		if *written < least {
 			d.complain(key+"."+name, "%d is too few epochs; at least %d", *written, least)
 		}
+		if *written > most {
+			d.complain(key+"."+name, "%d is too many epochs; at most %d", *written, most)
+		}
 		*to = abi.ChainEpoch(*written)
 	}
-	epochs("challenge_confidence", p.ChallengeConfidence, 0, &s.ChallengeConfidence)
-	epochs("submit_confidence", p.SubmitConfidence, 0, &s.SubmitConfidence)
-	epochs("confidence", p.Confidence, 1, &s.Confidence)
-	epochs("submit_reserve", p.SubmitReserve, 0, &s.SubmitReserve)
+	epochs("challenge_confidence", p.ChallengeConfidence, 0, window-1, &s.ChallengeConfidence)
+	epochs("submit_confidence", p.SubmitConfidence, 0, window-1, &s.SubmitConfidence)
+	epochs("confidence", p.Confidence, 1, finality, &s.Confidence)
+	epochs("submit_reserve", p.SubmitReserve, 0, window-1, &s.SubmitReserve)
 	if p.MaxTry != nil {
 		s.MaxTry = d.atLeast(key+".max_try", p.MaxTry, 1, 0)
 	}

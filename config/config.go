@@ -27,7 +27,7 @@ type Config struct {
 	Miners   []Miner
 	Stores   []Store // what a daemon lists to find sectors
 	Worker   Worker
-	Attached []Store // what a worker can read
+	Attached []Store // what a worker can read; the daemon's stores if none is written
 	Cards    []Card  // at least one
 	Log      Log
 	Warnings []string // worth a log line, none stops anything
@@ -174,6 +174,14 @@ func (c *Config) ForDaemon() error {
 	}
 	if len(missing) > 0 {
 		return fmt.Errorf("%s: a daemon needs %s", c.name(), strings.Join(missing, "; and "))
+	}
+	return nil
+}
+
+// ForWorker says what a worker cannot do without.
+func (c *Config) ForWorker() error {
+	if len(c.Attached) == 0 {
+		return fmt.Errorf("%s: a worker needs a store: [[attached]] with name and location, or [[stores]] with name and path", c.name())
 	}
 	return nil
 }

@@ -109,6 +109,21 @@ job_lifetime = "2h"
 	require.Equal(t, []Miner{{1000, true, first}, {1001, false, second}}, c.Miners)
 }
 
+// One machine, one file: who has named the stores once should not prove nothing for want of a second list.
+func TestAWorkerReadsTheDaemonsStoresUnlessItHasItsOwn(t *testing.T) {
+	stores := "[[stores]]\nname=\"a\"\npath=\"/a\"\n"
+	c, err := parse(stores)
+	require.NoError(t, err)
+	require.Equal(t, []Store{{"a", "/a"}}, c.Attached)
+	require.NoError(t, c.ForWorker())
+	c, err = parse(stores + "[[attached]]\nname=\"b\"\nlocation=\"/b\"\n")
+	require.NoError(t, err)
+	require.Equal(t, []Store{{"b", "/b"}}, c.Attached)
+	c, err = parse("")
+	require.NoError(t, err)
+	require.ErrorContains(t, c.ForWorker(), "[[attached]] with name and location")
+}
+
 func TestCards(t *testing.T) {
 	c, err := parse(`
 processors.window_post = [
@@ -178,6 +193,8 @@ func TestBadConfigurations(t *testing.T) {
 		"a miner without an id":      {"\n[[miners]]\nenabled=true", `2:3: miners[0].id: "" is not a miner actor; write its ID address, such as f01000`},
 		"a miner twice":              {"[[miners]]\nid=\"f01000\"\n[[miners]]\nid=\"t01000\"", `4:1: miners[1].id: f01000 is listed twice`},
 		"a negative confidence":      {"[[miners]]\nid=\"f01000\"\nsubmit_confidence=-1", `3:1: miners[0].submit_confidence: -1 is too few epochs; at least 0`},
+		"a reserve without a window": {"[policy]\nsubmit_reserve = 60", `2:1: policy.submit_reserve: 60 is too many epochs; at most 59`},
+		"a confidence without end":   {"[policy]\nconfidence = 99999999999999", `2:1: policy.confidence: 99999999999999 is too many epochs; at most 900`},
 		"no tries":                   {"[policy]\nmax_try = 0", `2:1: policy.max_try: 0 must be from 1 to 1048576`},
 		"a sender that is none":      {"[policy]\nsender = \"wallet\"", `2:1: policy.sender: "wallet" is neither "auto" (the miner's worker address) nor an address`},
 		"an address without port":    {"[temporal]\naddress = \"localhost\"", `2:1: temporal.address: "localhost" is not host:port, such as "127.0.0.1:7233"`},

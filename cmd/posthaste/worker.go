@@ -21,6 +21,9 @@ func newWorker(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := c.ForWorker(); err != nil {
+				return err
+			}
 			return runProcess(cmd.Context(), log, workers.Worker(c, log))
 		},
 	})

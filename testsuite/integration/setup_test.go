@@ -104,7 +104,7 @@ func wrongSetups(t *testing.T, r *rig.Rig) []wrong {
 			reason: []string{"CardDied", "card0", "out of memory"}, log: []string{"card0", "exit status 9"}},
 		{what: "a card that refuses every task", set: cards(`echo window_post processor ready; while read task; do echo '{"id":1,"err_msg":"no such proof type","output":null}'; done`),
 			reason: []string{"ProveFailed", "card0", "no such proof type"}, log: []string{"card0", "no such proof type"}},
-		{what: "a store that the worker does not have", set: func(r *rig.Rig) { r.Config.Attached = nil },
+		{what: "a store that the worker does not have", set: func(r *rig.Rig) { r.Config.Attached[0].Name = "another" },
 			reason: []string{"StoreNotAttached", "worker rig", "devnet-f01000"}, free: true},
 		{what: "a store that is not mounted at the worker", set: func(r *rig.Rig) { r.Config.Attached[0].Path = filepath.Join(r.Dir, "nowhere") },
 			reason: []string{"AllSectorsBad", "nowhere"}, log: []string{"a store is in trouble", "nowhere", "is it mounted?"}},
