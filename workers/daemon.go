@@ -115,6 +115,7 @@ func newDaemonActivities(node *chain.Node, heads *chain.Follower, index *sectors
 // runDaemon polls the daemon's queues and keeps the miners' workflows there.
 func runDaemon(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, log *slog.Logger, temporal client.Client, node *chain.Node, a daemonActivities) {
 	background(lc, down, log, "the daemon", func(ctx context.Context) error {
+		reportParameters(log, false)
 		if err := awaitTemporal(ctx, c.Temporal, temporal, log); err != nil {
 			return err
 		}

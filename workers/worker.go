@@ -1,6 +1,7 @@
 package workers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -89,7 +90,7 @@ func runWorker(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, log *slog.
 	queue := post.DefaultSettings().ProveQueue
 	background(lc, down, log, "the worker", func(ctx context.Context) error {
 		reportStores(ctx, stores, log)
-		reportParameters(log)
+		reportParameters(log, true)
 		if err := awaitTemporal(ctx, c.Temporal, temporal, log); err != nil {
 			return err
 		}
@@ -108,18 +109,23 @@ func runWorker(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, log *slog.
 	})
 }
 
-// reportParameters says at start which of the usual parameters are missing, instead of at the first proof.
-func reportParameters(log *slog.Logger) {
+// reportParameters says at start which of the usual parameters are missing, instead of at the first proof. A daemon, which checks
+// proofs before it signs a message, needs the small verifying keys only.
+func reportParameters(log *slog.Logger, toProve bool) {
 	var missing error
 	for _, proofType := range []abi.RegisteredPoStProof{
 		abi.RegisteredPoStProof_StackedDrgWindow32GiBV1_1, abi.RegisteredPoStProof_StackedDrgWindow64GiBV1_1,
 		abi.RegisteredPoStProof_StackedDrgWindow2KiBV1_1,
 	} {
-		err := prover.CheckParameters(proofType, true)
+		err := prover.CheckParameters(proofType, toProve)
 		if err == nil {
 			return // a provider has those of its own sector size
 		}
-		missing = err
+		missing = cmp.Or(missing, err)
 	}
-	log.Error("no parameters of any sector size are complete; every proof will fail until they are", "error", missing)
+	what := "no verifying key of any sector size is there; no proof can be checked, and no message sent, until one is"
+	if toProve {
+		what = "no parameters of any sector size are complete; every proof will fail until they are"
+	}
+	log.Error(what, "error", missing)
 }
