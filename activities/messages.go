@@ -35,9 +35,9 @@ type Messages struct {
 	Node Pool
 }
 
-// lookBack bounds the search for a message, in epochs: a deadline is open for 60 on mainnet, and its sender keeps what is
-// settled for another 30.
-const lookBack = 150
+// lookBack bounds the search for a message, in epochs: a day on mainnet, so that one which landed is still found after all daemons
+// were away for a night. It costs nothing: a node stops where the sender's nonce was used.
+const lookBack = 2880
 
 // PrepareMessage estimates a message's gas on the head's state, which executes it: what the actor would refuse is refused
 // here, before anything is paid. It also asks for the nonce that the node would give.
