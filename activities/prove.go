@@ -79,7 +79,7 @@ func (p *Prover) GenerateWindowPoSt(ctx context.Context, job post.Job) (post.Pro
 		return post.Proof{}, p.failure(err)
 	}
 	proof := post.Proof{
-		JobKey: job.Key(), ProofType: result.ProofType, Bytes: result.Proof, Skipped: result.Skipped,
+		JobKey: job.Key(), ProofType: result.ProofType, Bytes: result.Proof, Skipped: post.Brief(result.Skipped),
 		Card: p.cardName(result.Card), Phases: result.Phases,
 	}
 	log.Info("proven", "card", proof.Card, "vanilla", result.Phases.Vanilla, "snark", result.Phases.Snark, "skipped", len(result.Skipped))

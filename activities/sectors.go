@@ -30,7 +30,7 @@ func (s *Sectors) LookupSectors(ctx context.Context, in workflows.PartitionInput
 	if err != nil {
 		return post.Located{}, fmt.Errorf("looking up the sectors of partition %d of deadline %s: %w", in.Partition, in.Deadline, err)
 	}
-	return post.Located{Sectors: found, Missing: missing}, nil
+	return post.Located{Sectors: found, Missing: post.Brief(missing)}, nil
 }
 
 // VerifyProof checks a proof that a worker returned, on a machine of the operator's own, before anything is signed.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"strings"
 	"time"
 
 	"github.com/filecoin-project/go-state-types/abi"
@@ -46,6 +47,20 @@ func (j Job) Key() string {
 type Skipped struct {
 	Sector abi.SectorNumber `json:"sector"`
 	Reason string           `json:"reason"`
+}
+
+// reasonLimit is how long the reason of a skipped sector may be, in bytes.
+const reasonLimit = 240
+
+// Brief cuts the reasons short. Temporal takes 2 MiB in one piece, and a partition of 2,349 sectors may be skipped for a reason that
+// names a hundred stores: the lookup would fail, and with it the sectors that are there.
+func Brief(skipped []Skipped) []Skipped {
+	for i, s := range skipped {
+		if len(s.Reason) > reasonLimit {
+			skipped[i].Reason = strings.ToValidUTF8(s.Reason[:reasonLimit], "") + "…"
+		}
+	}
+	return skipped
 }
 
 // Proof is a WindowPoSt proof that verified, with what people ask about it afterwards.
