@@ -17,6 +17,8 @@ import (
 // emptyIndex is that of a provider with very many stores, none of which has the sectors.
 type emptyIndex struct{}
 
+func (emptyIndex) Unlisted() []string { return nil }
+
 func (emptyIndex) Find(_ context.Context, _ abi.ActorID, sectors post.Sectors) (found post.Sectors, missing []post.Skipped, err error) {
 	reason := "in none of the 300 stores (" + strings.Repeat("rack-07-shelf-3-disk-11, ", 300) + ")"
 	for _, s := range sectors {

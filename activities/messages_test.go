@@ -214,6 +214,8 @@ func TestFollowMessages(t *testing.T) {
 // index is a daemon's index as a test wants it.
 type index func(post.Sectors) (post.Sectors, []post.Skipped, error)
 
+func (index) Unlisted() []string { return nil }
+
 func (i index) Find(_ context.Context, _ abi.ActorID, s post.Sectors) (post.Sectors, []post.Skipped, error) {
 	return i(s)
 }

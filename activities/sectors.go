@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/filecoin-project/go-state-types/abi"
 
@@ -13,6 +14,8 @@ import (
 // Index knows which store holds a sector.
 type Index interface {
 	Find(ctx context.Context, miner abi.ActorID, sectors post.Sectors) (found post.Sectors, missing []post.Skipped, err error)
+	// Unlisted names the stores that could not be looked into since the start.
+	Unlisted() []string
 }
 
 // Verifier checks a window proof against the sectors that it covers.
@@ -30,7 +33,12 @@ func (s *Sectors) LookupSectors(ctx context.Context, in workflows.PartitionInput
 	if err != nil {
 		return post.Located{}, fmt.Errorf("looking up the sectors of partition %d of deadline %s: %w", in.Partition, in.Deadline, err)
 	}
-	return post.Located{Sectors: found, Missing: post.Brief(missing)}, nil
+	located := post.Located{Sectors: found, Missing: post.Brief(missing)}
+	if unlisted := s.Index.Unlisted(); len(missing) > 0 && len(unlisted) > 0 {
+		located.Undecided = fmt.Sprintf("%s not found, but store %s has not been readable since the daemon started",
+			post.Count(len(missing), "sector"), strings.Join(unlisted, ", "))
+	}
+	return located, nil
 }
 
 // VerifyProof checks a proof that a worker returned, on a machine of the operator's own, before anything is signed.

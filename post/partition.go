@@ -39,19 +39,10 @@ type Loaded struct {
 	Partitions []Partition             `json:"partitions"`
 }
 
-// Open lists the partitions that still have to be proven.
-func (l Loaded) Open() []Partition {
-	var open []Partition
-	for _, p := range l.Partitions {
-		if !p.Posted && p.ToProve > 0 {
-			open = append(open, p)
-		}
-	}
-	return open
-}
-
 // Located is a partition's sectors with the stores that hold them, and those that no store holds.
 type Located struct {
 	Sectors Sectors   `json:"sectors"`
 	Missing []Skipped `json:"missing,omitempty"`
+	// Undecided says why Missing may be wrong: a store that nobody has been able to look into yet.
+	Undecided string `json:"undecided,omitempty"`
 }

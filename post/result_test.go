@@ -32,22 +32,6 @@ func TestToProve(t *testing.T) {
 	}
 }
 
-func TestLoadedOpen(t *testing.T) {
-	l := post.Loaded{Partitions: []post.Partition{
-		{Index: 0, Live: 4, ToProve: 4},
-		{Index: 1, Live: 4, ToProve: 4, Posted: true},
-		{Index: 2, Live: 4, Faulty: 4},
-		{Index: 3, Live: 4, Faulty: 4, Recovering: 1, ToProve: 1},
-		{Index: 4},
-	}}
-	var open []uint64
-	for _, p := range l.Open() {
-		open = append(open, p.Index)
-	}
-	assert.Equal(t, []uint64{0, 3}, open, "neither posted ones nor those with nothing to prove")
-	assert.Empty(t, post.Loaded{}.Open())
-}
-
 func TestDeadlineState(t *testing.T) {
 	for name, c := range map[string]struct {
 		partitions []post.State

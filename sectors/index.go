@@ -209,15 +209,19 @@ func (x *Index) reason(halves []string) string {
 }
 
 // blind says whether no store was ever listed.
-func (x *Index) blind() bool {
+func (x *Index) blind() bool { return len(x.Unlisted()) == len(x.seen) }
+
+// Unlisted names the stores that have not been listed since the start. What is missing may be there.
+func (x *Index) Unlisted() []string {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	for _, l := range x.seen {
-		if !l.scanned.IsZero() {
-			return false
+	var names []string
+	for i, l := range x.seen {
+		if l.scanned.IsZero() {
+			names = append(names, x.stores.list[i].Name)
 		}
 	}
-	return true
+	return names
 }
 
 // trouble is why the index is blind.

@@ -24,11 +24,10 @@ func DeadlineWorkflow(ctx workflow.Context, in DeadlineInput) (post.Result, erro
 	}
 	open := d.untilClose(ctx)
 
-	loaded, err := d.load(open)
-	if err != nil {
+	if err := d.load(open); err != nil {
 		return d.finish(ctx, fmt.Sprintf("the deadline could not be read from the chain before it closed: %v", plain(err)))
 	}
-	if len(loaded.Open()) == 0 {
+	if len(d.partitions) == 0 {
 		return d.finish(ctx, "")
 	}
 	d.challenge(open)
@@ -56,6 +55,14 @@ func DeadlineWorkflow(ctx workflow.Context, in DeadlineInput) (post.Result, erro
 // a message that landed just before must still be confirmed.
 func (d *deadline) seeThrough(ctx workflow.Context, p *partition) {
 	open := d.untilClose(ctx)
+	if p.State == post.StateLanded {
+		if stays, err := d.stays(open, p); err != nil || stays {
+			if err != nil {
+				p.State = post.StatePosted // the last that was known of it
+			}
+			return
+		}
+	}
 	if err := d.locate(open, p); err != nil {
 		d.miss(ctx, p, "its sectors could not be located before the deadline closed", err)
 		return
@@ -79,14 +86,13 @@ func (d *deadline) seeThrough(ctx workflow.Context, p *partition) {
 }
 
 // load reads the deadline from the chain once its challenge is deep enough. Its partitions do not change from then to Close.
-func (d *deadline) load(ctx workflow.Context) (post.Loaded, error) {
+func (d *deadline) load(ctx workflow.Context) error {
 	if err := d.awaitEpoch(ctx, d.Challenge+d.settings.ChallengeConfidence); err != nil {
-		return post.Loaded{}, err
+		return err
 	}
-	var loaded post.Loaded
-	err := d.run(policyChainRead.apply(ctx, d.timeToRead(ctx), d.String()), ActivityLoadDeadline, &loaded, LoadInput{Deadline: d.Deadline, Sender: d.settings.Sender})
+	loaded, err := d.read(ctx)
 	if err != nil {
-		return post.Loaded{}, err
+		return err
 	}
 	d.sawHead(ctx, loaded.Head)
 	d.proofType, d.sender = loaded.ProofType, loaded.Sender
@@ -94,18 +100,48 @@ func (d *deadline) load(ctx workflow.Context) (post.Loaded, error) {
 		result := post.PartitionResult{Index: p.Index, Sectors: int(p.ToProve), State: post.StateWaiting}
 		switch {
 		case p.Posted:
-			result.State, result.Reason = post.StatePosted, "the chain had this post when the workflow started"
+			result.State, result.Reason = post.StateLanded, "the chain had this post when the workflow started"
 		case p.ToProve == 0:
 			result.State = post.StateNothing
 		}
 		part := &partition{PartitionResult: result}
 		d.all = append(d.all, part)
-		if result.State == post.StateWaiting {
+		if result.State != post.StateNothing {
 			d.partitions = append(d.partitions, part)
 		}
 	}
 	d.changed()
-	return loaded, nil
+	return nil
+}
+
+// read asks the chain for the deadline.
+func (d *deadline) read(ctx workflow.Context) (post.Loaded, error) {
+	var loaded post.Loaded
+	in := LoadInput{Deadline: d.Deadline, Sender: d.settings.Sender}
+	err := d.run(policyChainRead.apply(ctx, d.timeToRead(ctx), d.String()), ActivityLoadDeadline, &loaded, in)
+	return loaded, err
+}
+
+// stays says whether a post that the chain had when the workflow started is still there when it is deep enough, or as late as the chain
+// keeps it: a reorg may have dropped it, and nobody else would notice.
+func (d *deadline) stays(ctx workflow.Context, p *partition) (bool, error) {
+	if err := d.awaitEpoch(ctx, min(d.head+d.settings.Confidence, d.Close-3)); err != nil {
+		return false, err
+	}
+	loaded, err := d.read(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, now := range loaded.Partitions {
+		if now.Index == p.Index && now.Posted {
+			p.State = post.StatePosted
+			d.changed()
+			return true, nil
+		}
+	}
+	p.State, p.Reason = post.StateWaiting, "the post that the chain had was dropped by a reorg"
+	d.changed()
+	return false, nil
 }
 
 // locate reads a partition's sectors and where each is stored. Sectors that nobody has are skipped and reported: they never
@@ -119,7 +155,20 @@ func (d *deadline) locate(ctx workflow.Context, p *partition) error {
 	if err := d.run(policyLookup.apply(ctx, d.timeToRead(ctx), p.summary()), ActivityLookupSectors, &located, in); err != nil {
 		return err
 	}
-	p.wanted = in.Sectors
+	// A store that a daemon has never been able to read may hold what is missing, and workers may reach it: to skip its sectors
+	// is to declare them faulty. So look again, until the deadline opens.
+	for located.Undecided != "" && d.epoch(ctx) < d.Open {
+		p.Reason = located.Undecided
+		d.changed()
+		if err := sleep(ctx, d.settings.EpochDuration, "an epoch, then look for the missing sectors again"); err != nil {
+			return err
+		}
+		located = post.Located{}
+		if err := d.run(policyLookup.apply(ctx, d.timeToRead(ctx), p.summary()), ActivityLookupSectors, &located, in); err != nil {
+			return err
+		}
+	}
+	p.wanted, p.Reason = in.Sectors, ""
 	p.have(located)
 	d.changed()
 	if err := d.await(ctx, func() bool { return len(d.randomness) > 0 || d.unread != nil }); err != nil {
@@ -171,6 +220,9 @@ func (d *deadline) checkAfterClose(ctx workflow.Context) {
 
 // finish ends the workflow with its result, as a failure when anything was missed.
 func (d *deadline) finish(ctx workflow.Context, reason string) (post.Result, error) {
+	if err := ctx.Err(); err != nil {
+		return post.Result{}, err // cancelled by an operator: not missed yet, and issued again
+	}
 	if reason != "" {
 		d.reason = reason
 	}

@@ -229,6 +229,49 @@ func TestPartitionThatIsPostedAlreadyIsNotProvenAgain(t *testing.T) {
 	require.Equal(t, []uint64{1}, s.jobs[0].Partitions)
 }
 
+func TestPostThatAReorgDropsAfterTheWorkflowStartedIsMade(t *testing.T) {
+	s := newStory(t)
+	s.loaded.Partitions[0].Posted = true
+	s.at(165, func() { s.loaded.Partitions = []post.Partition{{Index: 0, Live: 2, ToProve: 2}} })
+	result, err := s.run()
+	require.NoError(t, err)
+	require.Equal(t, post.StatePosted, result.State)
+	require.Len(t, s.requests, 1, "nobody else would have noticed")
+}
+
+func TestMissingSectorsAreLookedForAgainWhileAStoreWasNeverReadable(t *testing.T) {
+	s := newStory(t)
+	lookups := 0
+	s.located = func(in workflows.PartitionInput) (post.Located, error) {
+		if lookups++; lookups < 5 {
+			return post.Located{Sectors: in.Sectors[:1], Missing: []post.Skipped{{Sector: 1, Reason: "in no store"}}, Undecided: "store b has not been readable"}, nil
+		}
+		return post.Located{Sectors: in.Sectors}, nil
+	}
+	result, err := s.run()
+	require.NoError(t, err)
+	require.Empty(t, result.Partitions[0].Skipped, "a sector that a mount would have brought back was declared faulty")
+}
+
+func TestMissingSectorsAreSkippedWhenTheDeadlineOpensAndNobodyKnows(t *testing.T) {
+	s := newStory(t)
+	s.located = func(in workflows.PartitionInput) (post.Located, error) {
+		return post.Located{Sectors: in.Sectors[:1], Missing: []post.Skipped{{Sector: 1, Reason: "in no store"}}, Undecided: "store b has not been readable"}, nil
+	}
+	result, err := s.run()
+	require.NoError(t, err)
+	require.Equal(t, post.StatePosted, result.State)
+	require.Len(t, result.Partitions[0].Skipped, 1)
+}
+
+func TestCancelledDeadlineIsNotCalledMissed(t *testing.T) {
+	s := newStory(t)
+	s.env.RegisterDelayedCallback(s.env.CancelWorkflow, time.Minute)
+	s.genesis = s.env.Now().Add(-time.Duration(s.deadline.Challenge-20) * epoch) // it waits for the challenge
+	s.env.ExecuteWorkflow(workflows.DeadlineWorkflow, workflows.DeadlineInput{Deadline: s.deadline, Head: s.now(), Settings: s.settings})
+	require.True(t, temporal.IsCanceledError(s.env.GetWorkflowError()), "%v", s.env.GetWorkflowError())
+}
+
 func TestBadSectorsAreSkippedAndReported(t *testing.T) {
 	s := newStory(t)
 	s.located = func(in workflows.PartitionInput) (post.Located, error) {

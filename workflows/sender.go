@@ -240,7 +240,12 @@ func (s *sender) look(ctx workflow.Context) {
 		case settled != nil:
 			s.settle(ctx, sent, *settled)
 		case again:
-			s.push(ctx, sent)
+			// What the node says now of bytes that a pool may hold already settles nothing.
+			sent.Pushed = s.Head
+			if err := s.pushOnce(ctx, sent); err != nil {
+				workflow.GetLogger(ctx).Warn("a message could not be pushed again and will be later", "message", sent.Message, "for", sent.Request.ID, "error", err)
+			}
+			s.Pending = append(s.Pending, sent)
 		default:
 			s.Pending = append(s.Pending, sent)
 		}

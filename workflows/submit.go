@@ -77,8 +77,8 @@ func (d *deadline) submit(ctx, open workflow.Context, p *partition, proof post.P
 		if done || err != nil {
 			return posted, err
 		}
-		// An epoch later the chain may say something else.
-		if err := sleep(open, d.settings.EpochDuration, "an epoch, then build the message anew"); err != nil {
+		// Later the chain may say something else; soon at first, and not at every epoch for ever.
+		if err := sleep(open, time.Duration(min(built, 5))*d.settings.EpochDuration, "then build the message anew"); err != nil {
 			return posted, err
 		}
 	}
