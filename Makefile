@@ -15,11 +15,11 @@ help: ## this list
 
 .PHONY: demo
 demo: build params ## two miners, a simulated chain, real proofs: eight deadlines from challenge to chain
-	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) bin/posthaste demo $(ARGS)
+	@FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) bin/posthaste demo $(ARGS)
 
 .PHONY: demo-lotus
 demo-lotus: build params lotusdevnet ## the same main job against a real Lotus node with the real actors
-	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) bin/posthaste demo --chain bin/posthaste-lotusdevnet $(ARGS)
+	@FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) bin/posthaste demo --chain bin/posthaste-lotusdevnet $(ARGS)
 
 .PHONY: test
 test: build params check ## all tests: unit, workflow, replay, integration with real proofs and killed processes
@@ -34,7 +34,7 @@ test: build params check ## all tests: unit, workflow, replay, integration with 
 
 .PHONY: bench
 bench: build params ## the figures of docs/performance.md: name, value, unit, goal, ok or short
-	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) go run ./testsuite/bench
+	@FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) go run ./testsuite/bench
 
 .PHONY: check
 check: ffi ## formatting, vet, staticcheck, and that workflow code is deterministic
@@ -61,7 +61,7 @@ ffi: debian ## libfilcrypto, from source; FFI_USE_GPU, FFI_USE_OPENCL and FFI_US
 
 .PHONY: params
 params: ## Groth16 parameters for 2 KiB test sectors, worthless for real ones
-	@build/parameters.sh
+	@build/parameters.sh >&2
 
 .PHONY: debian
 debian:
