@@ -8,7 +8,7 @@ POSTHASTE_CACHE="${POSTHASTE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/posthaste}"
 export POSTHASTE_CACHE
 mkdir -p "$POSTHASTE_CACHE/log"
 
-say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
+say() { if [ -t 2 ]; then printf '\033[1m==>\033[0m %s\n' "$*" >&2; else printf '==> %s\n' "$*" >&2; fi; }
 die() { printf 'posthaste build: %s\n' "$*" >&2; exit 1; }
 
 # step NAME PATTERN TOTAL COMMAND… runs COMMAND with its output in a log file and shows, every second on a terminal

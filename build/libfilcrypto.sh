@@ -71,6 +71,6 @@ build() {
   touch "$home/complete"
 }
 
-locked "filecoin-ffi-$VERSION" build
+[ -f "$home/complete" ] || locked "filecoin-ffi-$VERSION" build
 mkdir -p "$(dirname "$dest")"
 ln -sfn "$home" "$dest"

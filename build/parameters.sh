@@ -27,5 +27,5 @@ build() {
   touch "$home/complete"
 }
 
-locked "parameters-2KiB-$VERSION" build
+[ -f "$home/complete" ] || locked "parameters-2KiB-$VERSION" build
 printf '%s\n' "$home"

@@ -78,7 +78,10 @@ type demonstration struct {
 }
 
 func (a *app) demo(ctx context.Context, o demoOptions, log *slog.Logger) (err error) {
-	temporary := o.dir == ""
+	temporary, kept := o.dir == "", ""
+	if temporary {
+		kept = " (removed if all goes well; --dir keeps it)"
+	}
 	if o.dir, err = demoDir(o.dir); err != nil {
 		return err
 	}
@@ -90,7 +93,7 @@ func (a *app) demo(ctx context.Context, o demoOptions, log *slog.Logger) (err er
 			_ = os.RemoveAll(o.dir)
 		}
 	}()
-	fmt.Fprintf(a.stderr, "everything of this run is in %s\n", o.dir)
+	fmt.Fprintf(a.stderr, "everything of this run is in %s%s\n", o.dir, kept)
 	d := &demonstration{demoOptions: o, stderr: a.stderr, log: log, died: s.died}
 	if err := d.startAll(ctx, s); err != nil {
 		return err

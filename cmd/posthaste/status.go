@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -74,7 +76,7 @@ func newStatus(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
-	cmd.Flags().BoolVar(&all, "all", false, "also deadlines that are done")
+	cmd.Flags().BoolVar(&all, "all", false, "also deadlines that were posted")
 	return cmd
 }
 
@@ -129,6 +131,7 @@ func readMiners(ctx context.Context, temporal client.Client) ([]minerStatus, err
 		}
 		miners = append(miners, m)
 	}
+	slices.SortFunc(miners, func(a, b minerStatus) int { return strings.Compare(a.Miner, b.Miner) })
 	return miners, nil
 }
 

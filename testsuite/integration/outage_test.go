@@ -11,12 +11,15 @@ import (
 	"posthaste/testsuite/rig"
 )
 
+// patientChain has deadlines in which a minute can go by: two from a challenge to Close, a new one every 100 s.
+var patientChain = []string{"--miners", "2", "--epoch", "500ms", "--window", "200", "--lookback", "40", "--fault-cutoff", "50", "--deadlines", "4", "--wide-every", "0"}
+
 // The node is down when the daemon starts and goes away in the middle of a deadline; Temporal goes away in the middle of a
 // proof; one configured miner does not exist. Each is said clearly and nothing is lost.
 func TestOutages(t *testing.T) {
-	ctx := within(t, 4*time.Minute)
-	const away = 20 * time.Second
-	r := rig.New(t, rig.Options{Chain: slowChain, Before: func(r *rig.Rig) {
+	ctx := within(t, 8*time.Minute)
+	const away = time.Minute
+	r := rig.New(t, rig.Options{Chain: patientChain, Before: func(r *rig.Rig) {
 		r.Config.Miners = append(r.Config.Miners, "f09999")
 		require.NoError(t, r.PauseRPC(ctx, 3*time.Second))
 	}})
