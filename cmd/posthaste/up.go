@@ -133,7 +133,7 @@ func (a *app) upTemporal(ctx context.Context, s *supervisor, o upOptions, log *s
 	}
 	p.restart = true
 	if err := s.start(ctx, p); err != nil {
-		return temporalReady{}, err
+		return temporalReady{}, fmt.Errorf("%w\nhere its port is that of temporal.address in posthaste.toml, and the Web UI's that of `posthaste up --ui-port`", err)
 	}
 	return ready, nil
 }
