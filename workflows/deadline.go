@@ -203,7 +203,7 @@ func (d *deadline) checkAfterClose(ctx workflow.Context) {
 	var checked Checked
 	within := post.Until(d.Close, d.Close+d.settings.Confidence+20, d.settings.EpochDuration) + time.Minute
 	if err := d.run(policyChainRead.apply(ctx, within, "after Close"), ActivityCheckDeadline, &checked, d.Deadline); err != nil {
-		d.reason = fmt.Sprintf("the faulty sectors could not be read after Close: %v", err)
+		d.reason = fmt.Sprintf("the faulty sectors could not be read after Close: %v", plain(err))
 		return
 	}
 	for _, p := range d.partitions {

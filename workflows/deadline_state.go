@@ -45,6 +45,7 @@ type partition struct {
 	job     post.Job       // the current one; its Key tells late proofs apart
 	avoid   []string       // cards that failed it
 	reset   bool           // an operator wants it run again, now
+	built   int            // messages asked of the sender
 	resets  int            // the deadline's resets when its last attempt began
 	found   *post.Proof    // a proof that came by signal and verified
 }

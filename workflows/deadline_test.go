@@ -1,201 +1,18 @@
 package workflows_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/filecoin-project/go-state-types/abi"
-	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
-	"go.temporal.io/sdk/testsuite"
 
 	"posthaste/post"
 	"posthaste/workflows"
 )
-
-// story is a deadline with the chain, the cards and the sender around it played by the test. Time is skipped; epochs are 30 s
-// of the skipped time.
-type story struct {
-	*testing.T
-	env      *testsuite.TestWorkflowEnvironment
-	deadline post.Deadline
-	settings post.Settings
-	loaded   post.Loaded
-	genesis  time.Time // when epoch 0 was
-
-	located   func(in workflows.PartitionInput) (post.Located, error)
-	prove     func(job post.Job) (post.Proof, error)
-	proveTime time.Duration
-	send      func(r post.MessageRequest) post.MessageSettled
-	node      error // what reading the deadline fails with
-
-	noChallenge error // what reading the challenge fails with
-
-	faulty    map[uint64][]abi.SectorNumber
-	challenge func(times int) []byte
-	verify    func(in workflows.VerifyInput) bool
-	receipt   func(times int) workflows.Receipt
-
-	jobs     []post.Job
-	requests []post.MessageRequest
-	built    []workflows.BuildInput
-	asked    int // for the challenge
-	confirms int
-	ahead    abi.ChainEpoch
-	resets   int
-}
-
-const epoch = 30 * time.Second
-
-// newStory is a deadline with one partition of two good sectors, of which everything succeeds.
-func newStory(t *testing.T) *story {
-	s := &story{T: t, settings: post.DefaultSettings(), proveTime: time.Minute}
-	s.settings.EpochDuration = epoch
-	s.deadline = post.Deadline{Miner: 1000, Index: 3, PeriodStart: 0, Challenge: 160, Open: 180, Close: 240}
-	s.loaded = post.Loaded{ProofType: abi.RegisteredPoStProof_StackedDrgWindow2KiBV1_1, Sender: "f3sender",
-		Partitions: []post.Partition{{Index: 0, Live: 2, ToProve: 2}}}
-	s.located = func(in workflows.PartitionInput) (post.Located, error) { return post.Located{Sectors: in.Sectors}, nil }
-	s.prove = func(job post.Job) (post.Proof, error) { return proofOf(job), nil }
-	s.send = func(r post.MessageRequest) post.MessageSettled {
-		return post.MessageSettled{ID: r.ID, Lost: r.Lost, Outcome: post.OutcomeLanded, Message: "bafy" + r.ID, Landed: s.now() + 2}
-	}
-	s.challenge = func(int) []byte { return challengeOf(1) }
-	s.verify = func(workflows.VerifyInput) bool { return true }
-	s.receipt = func(int) workflows.Receipt {
-		return workflows.Receipt{Found: true, Message: "bafy", Epoch: s.now() - 10}
-	}
-
-	var suite testsuite.WorkflowTestSuite
-	s.env = suite.NewTestWorkflowEnvironment()
-	s.env.SetTestTimeout(20 * time.Second)
-	s.env.RegisterWorkflow(workflows.DeadlineWorkflow)
-	s.play()
-	return s
-}
-
-func challengeOf(b byte) []byte { return []byte(strings.Repeat(string(rune(b)), 32)) }
-
-func proofOf(job post.Job) post.Proof {
-	return post.Proof{JobKey: job.Key(), ProofType: job.ProofType, Bytes: []byte("proof"), Card: "w1/gpu0"}
-}
-
-func sectors(numbers ...abi.SectorNumber) post.Sectors {
-	var out post.Sectors
-	for _, n := range numbers {
-		out = append(out, post.Sector{Number: n, CommR: [32]byte{byte(n)}, Store: "a"})
-	}
-	return out
-}
-
-// now is the chain's epoch. The activity that waits for one cannot wait in skipped time; where it would have, it runs ahead.
-func (s *story) now() abi.ChainEpoch {
-	return max(s.ahead, abi.ChainEpoch(s.env.Now().Sub(s.genesis)/epoch))
-}
-
-// play registers the activities.
-func (s *story) play() {
-	register := func(name string, f any) { s.env.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name}) }
-	register(workflows.ActivityAwaitEpoch, func(_ context.Context, in workflows.AwaitInput) (abi.ChainEpoch, error) {
-		if now := s.now(); now < in.Target-2 {
-			return now, nil
-		}
-		s.ahead = max(s.ahead, in.Target)
-		return s.now(), nil
-	})
-	register(workflows.ActivityLoadDeadline, func(context.Context, workflows.LoadInput) (post.Loaded, error) {
-		s.loaded.Head = s.now()
-		return s.loaded, s.node
-	})
-	register(workflows.ActivityLoadPartition, func(_ context.Context, in workflows.PartitionInput) (post.Sectors, error) {
-		first := abi.SectorNumber(10 * in.Partition)
-		return sectors(first, first+1), nil
-	})
-	register(workflows.ActivityLookupSectors, func(_ context.Context, in workflows.PartitionInput) (post.Located, error) { return s.located(in) })
-	register(workflows.ActivityChallengeRandomness, func(context.Context, post.Deadline) ([]byte, error) {
-		s.asked++
-		return s.challenge(s.asked), s.noChallenge
-	})
-	register(workflows.ActivityVerifyProof, func(_ context.Context, in workflows.VerifyInput) (bool, error) { return s.verify(in), nil })
-	register(workflows.ActivityBuildPost, func(_ context.Context, in workflows.BuildInput) (workflows.BuiltPost, error) {
-		s.built = append(s.built, in)
-		if now := s.challenge(s.asked + 1); string(now) != string(in.Randomness) {
-			return workflows.BuiltPost{}, temporal.NewNonRetryableApplicationError("changed", workflows.ErrorRandomnessChanged, nil)
-		}
-		return workflows.BuiltPost{Method: 5, To: "f01000", Params: in.Proof.Bytes}, nil
-	})
-	register(workflows.ActivityRequestMessage, func(_ context.Context, r post.MessageRequest) error {
-		s.requests = append(s.requests, r)
-		if settled := s.send(r); settled.ID != "" {
-			s.env.RegisterDelayedCallback(func() { s.env.SignalWorkflow(workflows.SignalMessageSettled, settled) }, epoch)
-		}
-		return nil
-	})
-	register(workflows.ActivityConfirmMessage, func(_ context.Context, in workflows.ConfirmInput) (workflows.Receipt, error) {
-		s.confirms++
-		return s.receipt(s.confirms), nil
-	})
-	register(workflows.ActivityCheckDeadline, func(context.Context, post.Deadline) (workflows.Checked, error) {
-		return workflows.Checked{Faulty: s.faulty}, nil
-	})
-	register(workflows.ActivityGenerateWindowPoSt, func(context.Context, post.Job) (post.Proof, error) {
-		return post.Proof{}, errors.New("replaced by the mock")
-	})
-}
-
-// run starts the workflow at Challenge + 1 and gives its result, whether it completed or failed.
-func (s *story) run() (post.Result, error) {
-	s.genesis = s.env.Now().Add(-time.Duration(s.deadline.Challenge+1) * epoch)
-	s.env.OnActivity(workflows.ActivityGenerateWindowPoSt, mock.Anything, mock.Anything).After(s.proveTime).Return(
-		func(_ context.Context, job post.Job) (post.Proof, error) {
-			s.jobs = append(s.jobs, job)
-			return s.prove(job)
-		})
-	s.env.ExecuteWorkflow(workflows.DeadlineWorkflow, workflows.DeadlineInput{Deadline: s.deadline, Head: s.now(), Settings: s.settings})
-	require.True(s, s.env.IsWorkflowCompleted(), "the workflow has not ended")
-	var result post.Result
-	err := s.env.GetWorkflowError()
-	var failed *temporal.ApplicationError
-	switch {
-	case err == nil:
-		require.NoError(s, s.env.GetWorkflowResult(&result))
-	case errors.As(err, &failed) && failed.Type() == workflows.ErrorDeadlineMissed:
-		require.NoError(s, failed.Details(&result))
-	default:
-		require.NoError(s, err)
-	}
-	return result, err
-}
-
-// at does something when the chain is at an epoch.
-func (s *story) at(e abi.ChainEpoch, do func()) {
-	s.env.RegisterDelayedCallback(do, time.Duration(e-s.deadline.Challenge-1)*epoch)
-}
-
-// reset sends the operator's update.
-func (s *story) reset(in workflows.ResetJobs) *updated {
-	u := new(updated)
-	s.resets++
-	s.env.UpdateWorkflow(workflows.UpdateReset, fmt.Sprintf("reset %d", s.resets), u, in)
-	return u
-}
-
-type updated struct{ rejected, failed error }
-
-func (u *updated) Accept()          {}
-func (u *updated) Reject(err error) { u.rejected = err }
-func (u *updated) Complete(_ any, err error) {
-	u.failed = err
-}
-
-func failure(kind post.Failure, card string) error {
-	return temporal.NewNonRetryableApplicationError("as the test wants", string(kind), nil, card)
-}
 
 func TestEverythingGoesWell(t *testing.T) {
 	s := newStory(t)
@@ -467,6 +284,30 @@ func TestRefusedMessageIsBuiltAnew(t *testing.T) {
 	require.Equal(t, post.StatePosted, result.State)
 	require.Equal(t, "wdpost-f01000-0-3/p0/2", s.requests[1].ID)
 	require.Len(t, s.jobs, 1, "a proof is not made again for its message")
+}
+
+func TestMessageOfANewProofIsNotTakenForThatOfTheOldOne(t *testing.T) {
+	s := newStory(t)
+	changed := false
+	s.challenge = func(int) []byte {
+		if changed {
+			return challengeOf(2)
+		}
+		return challengeOf(1)
+	}
+	landed := s.send
+	s.send = func(r post.MessageRequest) post.MessageSettled {
+		if len(s.requests) == 1 {
+			changed = true // a reorg: the message fails, and so does the proof in it
+			return post.MessageSettled{ID: r.ID, Outcome: post.OutcomeFailed, ExitCode: 16, Reason: "exit code 16"}
+		}
+		return landed(r)
+	}
+	result, err := s.run()
+	require.NoError(t, err)
+	require.Equal(t, post.StatePosted, result.State)
+	require.Len(t, s.requests, 2, "the old message's outcome was taken for the new one's")
+	require.Equal(t, "wdpost-f01000-0-3/p0/2", s.requests[1].ID)
 }
 
 func TestMessageDroppedByAReorgIsSentAgainAsTheSame(t *testing.T) {

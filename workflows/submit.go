@@ -54,7 +54,7 @@ func (d *deadline) submit(ctx, open workflow.Context, p *partition, proof post.P
 	if err := d.awaitEpoch(open, d.Open+d.settings.SubmitConfidence); err != nil {
 		return posted, err
 	}
-	for built := 1; ; built++ {
+	for {
 		message, err := d.build(open, p, proof)
 		var application *temporal.ApplicationError
 		switch {
@@ -68,8 +68,10 @@ func (d *deadline) submit(ctx, open workflow.Context, p *partition, proof post.P
 			d.changed()
 			return posted, nil
 		}
+		// Counted over all of the partition's proofs: a message of another proof is another message to the sender.
+		p.built++
 		request := post.MessageRequest{
-			ID: fmt.Sprintf("%s/p%d/%d", d.WorkflowID(), p.Index, built), ReplyTo: d.WorkflowID(),
+			ID: fmt.Sprintf("%s/p%d/%d", d.WorkflowID(), p.Index, p.built), ReplyTo: d.WorkflowID(),
 			From: d.sender, To: message.To, Method: message.Method, Params: message.Params, Expires: d.Close,
 			EpochDuration: d.settings.EpochDuration,
 		}
@@ -78,7 +80,7 @@ func (d *deadline) submit(ctx, open workflow.Context, p *partition, proof post.P
 			return posted, err
 		}
 		// Later the chain may say something else; soon at first, and not at every epoch for ever.
-		if err := sleep(open, time.Duration(min(built, 5))*d.settings.EpochDuration, "then build the message anew"); err != nil {
+		if err := sleep(open, time.Duration(min(p.built, 5))*d.settings.EpochDuration, "then build the message anew"); err != nil {
 			return posted, err
 		}
 	}
