@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,7 +21,9 @@ type Job struct {
 	Randomness []byte                  `json:"randomness"`            // 32 bytes, as the chain gives it; the prover masks the last byte
 	Sectors    Sectors                 `json:"sectors"`               // what to prove, good sectors only, with their stores
 	Try        int                     `json:"try"`                   // which counted try this is, from 1
-	AvoidCards []string                `json:"avoid_cards,omitempty"` // cards that failed this job ("worker/card"): taken only if nothing else is free
+	AvoidCards []string                `json:"avoid_cards,omitempty"` // cards that failed this job ("worker/card", "worker/*"): taken only if nothing else is free
+	Pool       string                  `json:"pool,omitempty"`        // the GPU tag that it wants; empty: any
+	Elsewhere  bool                    `json:"elsewhere,omitempty"`   // another card of the queue has not failed it yet
 }
 
 // Key says which proof this is, whoever makes it and however often: miner, deadline, partitions, randomness and the set of
@@ -41,6 +45,22 @@ func (j Job) Key() string {
 		h.Write(s.CommR[:])
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// Needs is what the job asks of whoever takes it.
+func (j Job) Needs() (Needs, error) {
+	size, err := j.ProofType.SectorSize()
+	if err != nil {
+		return Needs{}, fmt.Errorf("sector size of proof type %d: %w", j.ProofType, err)
+	}
+	needs := Needs{Miner: j.Deadline.Miner, Size: size, Pool: j.Pool}
+	for _, s := range j.Sectors {
+		if !slices.Contains(needs.Stores, s.Store) {
+			needs.Stores = append(needs.Stores, s.Store)
+		}
+	}
+	slices.Sort(needs.Stores)
+	return needs, nil
 }
 
 // Skipped is a sector that could not be proven now, and why. It is left out of the post, which declares it faulty.
@@ -88,6 +108,7 @@ type Phase string
 const (
 	PhaseWaiting Phase = "waiting" // for a free card
 	PhaseVanilla Phase = "vanilla" // reading sectors
+	PhaseMemory  Phase = "memory"  // read, waiting until the machine has memory for the SNARK
 	PhaseSnark   Phase = "snark"
 	PhaseVerify  Phase = "verify"
 )

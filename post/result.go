@@ -40,6 +40,12 @@ type PartitionResult struct {
 	Landed  abi.ChainEpoch `json:"landed,omitempty"`  // epoch of the tipset that included it
 	Reason  string         `json:"reason,omitempty"`  // what went wrong last
 
+	// While it is being proven: where its job waits, and what for.
+	Queue  string   `json:"queue,omitempty"`
+	Waits  string   `json:"waits,omitempty"`  // nobody can take it now; what has to happen first
+	Stores []string `json:"stores,omitempty"` // that its sectors are in
+	Avoid  []string `json:"avoid,omitempty"`  // cards that failed it, as post.Job's
+
 	SkippedCount int `json:"skipped_count,omitempty"` // all that were left out, where Skipped is shortened
 }
 
@@ -65,6 +71,13 @@ type Result struct {
 	State      State             `json:"state"`
 	Partitions []PartitionResult `json:"partitions"`
 	Reason     string            `json:"reason,omitempty"`
+	Size       abi.SectorSize    `json:"size,omitempty"` // bytes of the miner's sectors
+	Pool       string            `json:"pool,omitempty"` // the GPU tag that proves; empty: any
+}
+
+// Needs is what a partition's job asks of whoever takes it.
+func (r Result) Needs(p PartitionResult) Needs {
+	return Needs{Miner: r.Deadline.Miner, Size: r.Size, Stores: p.Stores, Pool: r.Pool}
 }
 
 // DeadlineState sums up the partitions: the one that needs looking at most decides.

@@ -18,7 +18,8 @@ type Settings struct {
 	JobLifetime         time.Duration  `json:"job_lifetime"`         // upper bound of one job whatever the chain says; 25 h as in damocles
 	EpochDuration       time.Duration  `json:"epoch_duration"`       // wall-clock time of an epoch
 	Sender              string         `json:"sender,omitempty"`     // address that sends; empty: the miner's worker address
-	ProveQueue          string         `json:"prove_queue"`          // task queue of the cards
+	ProveQueue          string         `json:"prove_queue"`          // task queue of the cards, before jobs were routed: only in old histories
+	Pool                string         `json:"pool,omitempty"`       // the GPU tag that proves; empty: any
 }
 
 // DefaultSettings are those of a miner about which nothing is configured. EpochDuration must still be asked of the chain.

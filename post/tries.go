@@ -12,6 +12,7 @@ const (
 	FailureCard        Failure = "CardDied"         // counted: the card's child process died or stopped answering
 	FailureFalseProof  Failure = "ProofFalse"       // counted: a proof was made and does not verify
 	FailureNoStore     Failure = "StoreNotAttached" // free: the worker has no access to a store of the job
+	FailureNoCard      Failure = "NoCard"           // free: all cards of the worker are fenced, or dead
 	FailureAllBad      Failure = "AllSectorsBad"    // counted: no sector of the partition can be proven; reads may come back
 	FailureLostWorkers Failure = "WorkersLost"      // counted: Temporal's own retries ran out
 	FailureSetup       Failure = "SetupWrong"       // counted: this worker cannot prove at all (parameters missing, say)
@@ -21,7 +22,7 @@ const (
 
 // Counted says whether a failure uses up a try.
 func (f Failure) Counted() bool {
-	return f != FailureNoStore && f != FailureHandOver && f != FailureOutOfTime
+	return f != FailureNoStore && f != FailureNoCard && f != FailureHandOver && f != FailureOutOfTime
 }
 
 // Next is what the workflow does with a job after a failure.

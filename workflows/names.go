@@ -3,11 +3,15 @@
 //	MinerWorkflow     one per miner actor: keeps its deadlines' workflows going, can be paused
 //	DeadlineWorkflow  one per deadline: load, look up, prove, submit, confirm
 //	SenderWorkflow    one per sending address: orders nonces over all daemons
+//	WorkerWorkflow    one per worker: what it may take, and what operators want of it
+//	FleetWorkflow     one: moves jobs that wait in the wrong queue
 //
 // It imports post and the names of activities, never what the activities are made of.
 package workflows
 
 import (
+	"time"
+
 	"github.com/filecoin-project/go-state-types/abi"
 
 	"posthaste/post"
@@ -18,6 +22,8 @@ const (
 	NameMinerWorkflow    = "MinerWorkflow"
 	NameDeadlineWorkflow = "DeadlineWorkflow"
 	NameSenderWorkflow   = "SenderWorkflow"
+	NameWorkerWorkflow   = "WorkerWorkflow"
+	NameFleetWorkflow    = "FleetWorkflow"
 
 	ActivityWatchDeadlines      = "WatchDeadlines"
 	ActivityAwaitEpoch          = "AwaitEpoch"
@@ -35,6 +41,11 @@ const (
 	ActivitySignMessage         = "SignMessage"
 	ActivityPushMessage         = "PushMessage"
 	ActivityFollowMessages      = "FollowMessages"
+	ActivityRouteJob            = "RouteJob"            // a local one, in the daemon that runs the workflow
+	ActivityBalanceFleet        = "BalanceFleet"        // as long as the FleetWorkflow runs
+	ActivityAttendWorker        = "AttendWorker"        // on a worker, as long as it runs: its heartbeats say what it does
+	ActivityApplyOrders         = "ApplyOrders"         // on a worker
+	ActivityGenerateWinningPoSt = "GenerateWinningPoSt" // on cards set aside for it
 )
 
 // Signals, updates, attributes and memo keys.
@@ -44,9 +55,16 @@ const (
 	SignalMessageSettled = "MessageSettled" // to a DeadlineWorkflow: a post.MessageSettled from the sender
 	SignalSend           = "Send"           // to a SenderWorkflow: a post.MessageRequest
 
-	UpdatePause  = "Pause"  // to a MinerWorkflow: a reason
-	UpdateResume = "Resume" // to a MinerWorkflow
-	UpdateReset  = "Reset"  // to a DeadlineWorkflow: ResetJobs
+	SignalProofClaimed = "ProofClaimed" // to a DeadlineWorkflow: a post.Claim, every few seconds while it holds
+	SignalRouted       = "Routed"       // to a DeadlineWorkflow: a post.Routed
+	SignalReport       = "Report"       // to a WorkerWorkflow: a post.WorkerReport from its worker
+	SignalFence        = "Fence"        // to a WorkerWorkflow: a post.Fence that its worker has put up
+
+	UpdatePause   = "Pause"   // to a MinerWorkflow or a WorkerWorkflow: a reason
+	UpdateResume  = "Resume"  // to a MinerWorkflow or a WorkerWorkflow
+	UpdateDrain   = "Drain"   // to a WorkerWorkflow: finish what runs, then end the process
+	UpdateUnfence = "Unfence" // to a WorkerWorkflow: a card's name, empty for all of them
+	UpdateReset   = "Reset"   // to a DeadlineWorkflow: ResetJobs
 
 	AttributeMiner    = "PostMiner"    // f01000
 	AttributeDeadline = "PostDeadline" // 7
@@ -54,6 +72,8 @@ const (
 
 	MemoBoard = "board" // a post.Result: the deadline as it stands, readable while no daemon runs
 	MemoMiner = "miner" // a MinerState
+
+	MemoWorker = "worker" // a post.WorkerState
 )
 
 // Error types that the workflows tell apart, beside the post.Failure ones.
@@ -119,6 +139,36 @@ type Receipt struct {
 type Checked struct {
 	Faulty map[uint64][]abi.SectorNumber `json:"faulty,omitempty"`
 }
+
+// RouteInput asks where a job should wait.
+type RouteInput struct {
+	Needs post.Needs    `json:"needs"`
+	Avoid []string      `json:"avoid,omitempty"` // cards that failed it
+	Try   int           `json:"try"`
+	Left  time.Duration `json:"left"` // until it must be proven
+}
+
+// OrdersInput is what a worker is told: its orders, and whether to end when its jobs are done.
+type OrdersInput struct {
+	Orders post.Orders `json:"orders"`
+	Drain  bool        `json:"drain,omitempty"`
+}
+
+// Told is the answer to an order.
+type Told struct {
+	Reached bool        `json:"reached"`       // the worker has it; else it gets it when it starts
+	Why     string      `json:"why,omitempty"` // it was not reached
+	Orders  post.Orders `json:"orders"`        // that stand now
+}
+
+// WorkerWorkflowID names the one workflow of a worker.
+func WorkerWorkflowID(name string) string { return "worker-" + name }
+
+// WorkerQueue is the task queue on which one worker, and nobody else, takes orders.
+func WorkerQueue(name string) string { return "worker." + name }
+
+// FleetWorkflowID names the one workflow that balances the fleet.
+const FleetWorkflowID = "fleet"
 
 // ResetJobs asks a DeadlineWorkflow to run partitions again now, with their tries back at 0. Empty: all that have failed.
 type ResetJobs struct {
