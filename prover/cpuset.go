@@ -1,0 +1,89 @@
+package prover
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxCPUs is how many CPUs the kernel's mask of unix.CPUSet has room for.
+const maxCPUs = len(unix.CPUSet{}) * strconv.IntSize
+
+// parseCPUs reads a list of CPUs as cgroups write it: "10-19", "0,2-3". An empty one means all, and gives none.
+func parseCPUs(list string) ([]int, error) {
+	var cpus []int
+	if strings.TrimSpace(list) == "" {
+		return nil, nil
+	}
+	for part := range strings.SplitSeq(list, ",") {
+		from, to, isRange := strings.Cut(strings.TrimSpace(part), "-")
+		first, err := strconv.Atoi(from)
+		last := first
+		if err == nil && isRange {
+			last, err = strconv.Atoi(to)
+		}
+		if err != nil || first < 0 || last < first || last >= maxCPUs {
+			return nil, fmt.Errorf("CPU set %q: %q is not a CPU or a range of them below %d; it must be a list such as \"0-3,8\"", list, part, maxCPUs)
+		}
+		for cpu := first; cpu <= last; cpu++ {
+			cpus = append(cpus, cpu)
+		}
+	}
+	slices.Sort(cpus)
+	return slices.Compact(cpus), nil
+}
+
+// onCPUs runs start with the calling thread bound to the CPUs of a list, which whatever start launches inherits, and unbinds it
+// afterwards. The thread must be locked. CPUs that there are not here are left out; that none is left, or that binding
+// fails, is reported and does not keep start from running: a slow card is better than none.
+func onCPUs(list string, log *slog.Logger, start func() error) error {
+	wanted, err := parseCPUs(list)
+	if err != nil {
+		return err
+	}
+	if len(wanted) == 0 {
+		return start()
+	}
+	restore, err := bind(wanted, log)
+	if err != nil {
+		log.Error("a card is not bound to its CPUs", "cpus", list, "error", err)
+		return start()
+	}
+	defer restore()
+	return start()
+}
+
+// bind binds the calling thread to those of the CPUs that it may have, and returns what undoes that.
+func bind(wanted []int, log *slog.Logger) (restore func(), err error) {
+	var before, set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		return nil, fmt.Errorf("reading the CPUs that this process may use: %w", err)
+	}
+	var missing []int
+	for _, cpu := range wanted {
+		if before.IsSet(cpu) {
+			set.Set(cpu)
+		} else {
+			missing = append(missing, cpu)
+		}
+	}
+	if set.Count() == 0 {
+		return nil, errors.New("this process may use none of them")
+	}
+	if len(missing) > 0 {
+		log.Warn("a card does without CPUs that this process may not use", "missing", missing)
+	}
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		return nil, fmt.Errorf("binding: %w", err)
+	}
+	return func() {
+		if err := unix.SchedSetaffinity(0, &before); err != nil {
+			log.Error("the thread that starts a card keeps the card's CPUs", "error", err)
+		}
+	}, nil
+}
