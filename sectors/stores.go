@@ -55,6 +55,8 @@ type disk struct {
 	readDir  func(string) ([]fs.DirEntry, error)
 	stat     func(string) (fs.FileInfo, error)
 	readFile func(string) ([]byte, error)
+	// hasEntries says whether there is anything in a folder, without listing all of it.
+	hasEntries func(string) (bool, error)
 }
 
 // Stores are the stores that one machine has. It is safe for use by many goroutines.
@@ -69,7 +71,7 @@ type Stores struct {
 func NewStores(stores []Store) (*Stores, error) {
 	s := &Stores{
 		named: map[string]*mount{}, limit: statLimit,
-		disk: disk{readDir: os.ReadDir, stat: os.Stat, readFile: os.ReadFile},
+		disk: disk{readDir: os.ReadDir, stat: os.Stat, readFile: os.ReadFile, hasEntries: hasEntries},
 	}
 	paths := map[string]string{}
 	for _, store := range stores {
