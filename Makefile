@@ -45,9 +45,10 @@ check: ffi ## formatting, vet, staticcheck, and that workflow code is determinis
 	CGO_ENABLED=0 go tool workflowcheck ./workflows
 
 .PHONY: build
-build: ffi ## bin/posthaste, bin/posthaste-devnet and bin/temporal-dev
+build: ffi ## bin/posthaste, temporal-dev, and for tests posthaste-devnet and posthaste-stubprover
 	@build/go.sh posthaste . ./cmd/posthaste 560
 	@build/go.sh posthaste-devnet . ./testsuite/devnet/devnetd 100
+	@CGO_ENABLED=0 build/go.sh posthaste-stubprover . ./testsuite/stubprover 10
 	@GOFLAGS= CGO_ENABLED=0 build/go.sh temporal-dev temporal-dev . 1500 -ldflags '-s -w'
 
 .PHONY: lotusdevnet
