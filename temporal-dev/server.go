@@ -33,6 +33,8 @@ func dynamicSettings() dynamicconfig.StaticClient {
 		dynamicconfig.MatchingEnableFairness.Key():              true,
 		// The fleet's view: workers report themselves, ListWorkers tells (memory only).
 		dynamicconfig.WorkerHeartbeatsEnabled.Key(): true,
+		// A worker that stops polling is given nothing more, instead of a job that nobody hears of until its heartbeat timeout.
+		dynamicconfig.EnableCancelWorkerPollsOnShutdown.Key(): true,
 		// Commands are workflow Updates.
 		dynamicconfig.FrontendEnableUpdateWorkflowExecution.Key():              true,
 		dynamicconfig.FrontendEnableUpdateWorkflowExecutionAsyncAccepted.Key(): true,
