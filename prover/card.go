@@ -6,50 +6,53 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 )
 
 // CardState is what a card is doing.
 type CardState string
 
-// States of a card. A dead one is still tried again, with growing pauses, unless NoRestart is set.
+// States of a card. A dead one is still tried again, with growing pauses, unless NoRestart is set. A fenced one is left alone until Unfence;
+// it may still be at the jobs that it had.
 const (
 	StateStarting   CardState = "starting"
 	StateIdle       CardState = "idle"
 	StateProving    CardState = "proving"
 	StateRestarting CardState = "restarting"
 	StateDead       CardState = "dead"
+	StateFenced     CardState = "fenced"
 )
 
-// CardStatus is one card as people see it.
-type CardStatus struct {
-	Name     string    `json:"name"`
-	State    CardState `json:"state"`
-	PID      int       `json:"pid,omitempty"`
-	Alive    bool      `json:"alive"` // its process is there and, if it is one of ours, has given a sign of life lately
-	Jobs     []string  `json:"jobs,omitempty"`
-	Proofs   int       `json:"proofs"`
-	Failures int       `json:"failures"` // jobs that failed here, and processes that ended or did not start
-	Restarts int       `json:"restarts"`
-	Error    string    `json:"error,omitempty"` // why it failed last
-
-	Device    string `json:"device,omitempty"`     // the GPUs that its process has found, if it is one of ours
-	PeakBytes int64  `json:"peak_bytes,omitempty"` // the most memory that its present process has had resident
-}
-
-// card is a place in the pool. Its fields below config are guarded by the pool's mutex.
+// card is a place in the pool. Its fields below wake are guarded by the pool's mutex.
 type card struct {
-	config   CardConfig
+	config CardConfig
+	wake   chan struct{} // buffered: there is reason to start it before its time
+
 	state    CardState // starting, restarting or dead while child is nil
-	child    *child    // nil: nothing to give jobs to
+	process  *child    // the running one, ready or not
+	child    *child    // the ready one; nil: nothing to give jobs to
 	slots    []*slot   // taken ones of child
+	turns    float64   // jobs that it was given, by its weight
 	used     uint64    // when it was last given a job, by the pool's count
+	fenced   string    // why it is; "": it is not
+	strikes  int       // failures of its own since the last proof
+	started  bool      // ever
+	unready  bool      // its last start failed
+	stays    bool      // is not to be started again
+	next     time.Time // when it is to be started again
 	proofs   int
 	failures int
 	restarts int
 	err      error
 	streak   int // processes in a row that ended without having been of use
 }
+
+func newCard(config CardConfig) *card {
+	return &card{config: config, wake: make(chan struct{}, 1), state: StateStarting, fenced: config.Fenced}
+}
+
+func (c *card) capacity() int { return max(c.config.Concurrent, 1) }
 
 // usefulLife is how long a process has to live to count as one that works, if it makes no proof.
 const usefulLife = time.Minute
@@ -74,29 +77,31 @@ func (p *Pool) supervise(ctx context.Context, c *card) {
 	// See launch for why.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	for {
+	for p.await(ctx, c) {
 		p.runOnce(ctx, c)
-		if ctx.Err() != nil {
-			return
-		}
+	}
+}
+
+// await returns when it is time to start a card's process, or false when ctx has ended.
+func (p *Pool) await(ctx context.Context, c *card) bool {
+	for ctx.Err() == nil {
 		p.mu.Lock()
-		wait := pause(c.streak)
-		if c.config.NoRestart {
-			c.state = StateDead
-		} else {
-			c.restarts++
-		}
-		p.dispatch()
+		never, wait := c.fenced != "" || c.stays, time.Until(c.next)
 		p.mu.Unlock()
-		if c.config.NoRestart {
-			return
+		if !never && wait <= 0 {
+			return true
+		}
+		var due <-chan time.Time
+		if !never {
+			due = time.After(wait)
 		}
 		select {
 		case <-ctx.Done():
-			return
-		case <-time.After(wait):
+		case <-due:
+		case <-c.wake:
 		}
 	}
+	return false
 }
 
 // runOnce starts a card's process, offers it to jobs once it is ready, and returns when it has ended.
@@ -104,9 +109,11 @@ func (p *Pool) runOnce(ctx context.Context, c *card) {
 	started := time.Now()
 	ch, err := launch(c.config, p.kind, p.log)
 	if err != nil {
+		p.starting(c, nil)
 		p.ended(c, nil, &CardError{Card: c.config.Name, Kind: ErrNotReady, Detail: err.Error()}, 0)
 		return
 	}
+	p.starting(c, ch)
 	// The watcher tells the pool of readiness, and kills; this goroutine must wait, with its thread.
 	go p.watchStart(ctx, c, ch, cmp.Or(c.config.ReadyTimeout, defaultReadyTimeout))
 	ch.wait()
@@ -119,11 +126,8 @@ func (p *Pool) watchStart(ctx context.Context, c *card, ch *child, limit time.Du
 	defer timer.Stop()
 	select {
 	case <-ch.ready:
-		p.mu.Lock()
-		c.child, c.slots = ch, nil
 		p.log.Info("card is ready", "card", c.config.Name, "pid", ch.cmd.Process.Pid)
-		p.dispatch()
-		p.mu.Unlock()
+		p.ready(c, ch)
 	case <-timer.C:
 		ch.kill(fmt.Errorf("%w: it did not print %q within %v", ErrNotReady, p.kind+" processor ready", limit))
 	case <-ch.gone:
@@ -137,30 +141,69 @@ func (p *Pool) watchStart(ctx context.Context, c *card, ch *child, limit time.Du
 	}
 }
 
+// starting takes note of a process that was started, nil if it could not be.
+func (p *Pool) starting(c *card, ch *child) {
+	p.mu.Lock()
+	defer p.unlock()
+	if c.started {
+		c.restarts++
+	}
+	c.started, c.process = true, ch
+	p.stopIfFenced(c) // it may have been fenced in the meantime
+}
+
+// ready offers a card's process to jobs.
+func (p *Pool) ready(c *card, ch *child) {
+	p.mu.Lock()
+	defer p.unlock()
+	if c.process != ch || ch.dying.Load() {
+		return
+	}
+	c.child, c.unready = ch, false
+	p.catchUp(c)
+	p.stopIfFenced(c)
+	p.dispatch()
+}
+
 // ended takes note of a process that is no more.
 func (p *Pool) ended(c *card, ch *child, err error, lived time.Duration) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock()
 	wasReady := ch != nil && isClosed(ch.ready)
-	deliberate := errors.Is(err, errCancelled) || errors.Is(err, ErrClosed)
-	c.child, c.slots = nil, nil
-	switch {
-	case deliberate:
-		c.state = StateRestarting
+	atWork := slices.ContainsFunc(c.slots, func(s *slot) bool { return !s.abandoned && !s.answered })
+	p.vacate(c, c.slots...)
+	c.process, c.child, c.state = nil, nil, StateRestarting
+	if deliberate(err) {
+		c.next = time.Time{}
+		p.dispatch()
 		return
-	case lived >= usefulLife:
+	}
+	c.streak++
+	if lived >= usefulLife {
 		c.streak = 1
-	default:
-		c.streak++
 	}
 	c.failures++
 	c.err = err
-	c.state = StateRestarting
+	c.unready = !wasReady
+	c.stays = c.config.NoRestart
+	c.next = time.Now().Add(pause(c.streak))
 	// One bad start may be chance. From the second on, jobs should not wait for this card.
-	if !wasReady && (c.streak > 1 || c.config.NoRestart) {
+	if c.stays || c.unready && c.streak > 1 {
 		c.state = StateDead
 	}
 	p.log.Warn("a card's process has ended", "card", c.config.Name, "error", err, "streak", c.streak, "pause", pause(c.streak))
+	switch {
+	case errors.Is(err, ErrFellBack):
+		p.fenceItself(c, err.Error())
+	case atWork:
+		p.strike(c, err)
+	}
+	p.dispatch()
+}
+
+// deliberate says whether a process has ended because the pool wanted it to.
+func deliberate(err error) bool {
+	return errors.Is(err, errCancelled) || errors.Is(err, errFenced) || errors.Is(err, ErrClosed)
 }
 
 // isClosed says whether a channel that only ever gets closed is.

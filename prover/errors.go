@@ -14,10 +14,12 @@ var (
 	ErrParameters   = errors.New("proof parameters")                    // missing or damaged Groth16 parameters on this machine
 	ErrAllBad       = errors.New("no sector of the task can be proven") // an *AllBadError has the reasons
 	ErrProofInvalid = errors.New("the proof does not verify")
-	ErrCardCrashed  = errors.New("the card's process ended")       // a *CardError has the rest
-	ErrNotReady     = errors.New("its process does not get ready") // of every card, when a job fails with it
+	ErrCardCrashed  = errors.New("the card's process ended") // a *CardError has the rest
+	ErrNotReady     = errors.New("its process does not get ready")
 	ErrHung         = errors.New("the card's process has stopped answering")
-	ErrTask         = errors.New("the card refused the task") // the processor's err_msg, or an answer without sense
+	ErrTask         = errors.New("the card refused the task")                                 // the processor's err_msg, or an answer without sense
+	ErrFellBack     = errors.New("the GPU failed, and the proofs library went on on the CPU") // which takes hours where minutes are wanted
+	ErrNoCard       = errors.New("no card can be used: every one is fenced, or does not start")
 	ErrClosed       = errors.New("the pool of cards is closed")
 )
 
@@ -47,7 +49,7 @@ func (e *AllBadError) Is(target error) bool { return target == ErrAllBad }
 // CardError is a failure of a card rather than of the sectors: its process died, hung, or refused the task.
 type CardError struct {
 	Card   string
-	Kind   error  // ErrCardCrashed, ErrHung, ErrNotReady, ErrTask, ErrParameters or ErrProofInvalid
+	Kind   error  // ErrCardCrashed, ErrHung, ErrNotReady, ErrFellBack, ErrTask, ErrParameters or ErrProofInvalid
 	Detail string // exit status and last log lines, the processor's message
 }
 

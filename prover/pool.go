@@ -1,6 +1,7 @@
 package prover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,11 +19,20 @@ import (
 // VerifyFunc is Verify, or a stand-in for it.
 type VerifyFunc func(ctx context.Context, miner abi.ActorID, proofType abi.RegisteredPoStProof, randomness []byte, sectors post.Sectors, proof []byte) (bool, error)
 
-// PoolOptions are the settings of a pool. The zero value is right for production.
+// PoolOptions are the settings of a pool. The zero value is right for production with window cards.
 type PoolOptions struct {
-	Log       *slog.Logger  // nil: slog.Default()
-	Verify    VerifyFunc    // checks every proof outside the process that made it; nil: Verify
-	HungAfter time.Duration // a process of ours without a sign of life for so long has hung; 0 means 10 s
+	Log           *slog.Logger      // nil: slog.Default()
+	Kind          string            // KindWindow or KindWinning: what the cards prove; "": KindWindow
+	Verify        VerifyFunc        // checks every window proof outside the process that made it; nil: Verify
+	VerifyWinning VerifyWinningFunc // every winning proof; nil: VerifyWinning
+	HungAfter     time.Duration     // a process of ours without a sign of life for so long has hung; 0 means 10 s
+	Limits        *Limits           // shared with other pools; nil: none
+
+	// OnFence is told when the pool takes a card out of use; not when Fence does. OnChange is told that Usable or the state of a card
+	// has changed, once for changes that come together. They are called one at a time, from a goroutine of Run, without locks held: what
+	// takes long in them delays other news and the end of Run, but no card.
+	OnFence  func(card, reason string)
+	OnChange func()
 }
 
 const (
@@ -32,22 +42,36 @@ const (
 
 // Pool keeps the processes of a set of cards running, and gives them jobs.
 type Pool struct {
-	kind      string
-	log       *slog.Logger
-	verify    VerifyFunc
-	hungAfter time.Duration
+	kind          string
+	log           *slog.Logger
+	verify        VerifyFunc
+	verifyWinning VerifyWinningFunc
+	hungAfter     time.Duration
+	limits        *Limits
+	onFence       func(card, reason string)
+	onChange      func()
+	news          chan struct{} // buffered: something below is to be told
 
+	// Locked by Lock, and unlocked by unlock where something may have changed.
 	mu      sync.Mutex
 	cards   []*card
 	waiters []*waiter // in the order in which they came
 	count   uint64    // jobs given out, for least recently used
+	turn    float64   // of the card that had its turn last, by card.turns
 	closed  bool
+
+	fences     []fenceNews // to be told
+	changed    bool        // to be told
+	seen       []CardState // as last told, or about to be
+	seenUsable int
 }
 
-// waiter is a job that no card was free for.
+// waiter is a job that waits for a card.
 type waiter struct {
-	avoid []string
-	got   chan grant // buffered
+	job     string
+	avoid   []string
+	arrival uint64     // by the limits' count
+	got     chan grant // buffered
 }
 
 // grant is a place on a card, or why there is none.
@@ -61,50 +85,67 @@ type slot struct {
 	card      *card
 	child     *child
 	job       string // for people
-	abandoned bool   // cancelled, but the process works on for other jobs
+	since     time.Time
+	phase     post.Phase
+	answered  bool // the process has done its part
+	abandoned bool // cancelled, but the process works on for other jobs
 }
 
 // errCancelled is why a child is killed whose only job was cancelled. It is nobody's failure.
 var errCancelled = errors.New("its job was cancelled")
 
-// NewPool makes a pool of window PoSt cards. It does nothing until Run is called.
+// NewPool makes a pool of cards. It does nothing until Run is called.
 func NewPool(configs []CardConfig, opts PoolOptions) (*Pool, error) {
 	if err := validate(configs); err != nil {
 		return nil, err
 	}
-	p := &Pool{kind: KindWindow, log: opts.Log, verify: opts.Verify, hungAfter: opts.HungAfter}
-	if p.log == nil {
-		p.log = slog.Default()
+	p := &Pool{
+		kind: cmp.Or(opts.Kind, KindWindow), log: cmp.Or(opts.Log, slog.Default()),
+		verify: opts.Verify, verifyWinning: opts.VerifyWinning,
+		hungAfter: cmp.Or(opts.HungAfter, defaultHungAfter), limits: opts.Limits,
+		onFence: opts.OnFence, onChange: opts.OnChange, news: make(chan struct{}, 1),
+	}
+	if p.kind != KindWindow && p.kind != KindWinning {
+		return nil, fmt.Errorf("cards of kind %q are not known; there are %s and %s", p.kind, KindWindow, KindWinning)
 	}
 	if p.verify == nil {
 		p.verify = Verify
 	}
-	if p.hungAfter == 0 {
-		p.hungAfter = defaultHungAfter
+	if p.verifyWinning == nil {
+		p.verifyWinning = VerifyWinning
+	}
+	if p.limits == nil {
+		p.limits = &Limits{}
 	}
 	for _, config := range configs {
-		p.cards = append(p.cards, &card{config: config, state: StateStarting})
+		p.cards = append(p.cards, newCard(config))
+		p.seen = append(p.seen, p.cards[len(p.cards)-1].shown())
 	}
+	p.seenUsable = p.usable()
 	return p, nil
 }
 
 // Run starts the cards and keeps them running until ctx ends; then it kills them, fails what is left with ErrClosed, and returns when
 // no process is left. A pool runs once.
 func (p *Pool) Run(ctx context.Context) error {
-	var wg sync.WaitGroup
+	var cards, telling sync.WaitGroup
+	done := make(chan struct{})
+	telling.Go(func() { p.tell(done) })
 	for _, c := range p.cards {
-		wg.Go(func() { p.supervise(ctx, c) })
+		cards.Go(func() { p.supervise(ctx, c) })
 	}
 	<-ctx.Done()
 	p.mu.Lock()
 	p.closed = true
 	p.dispatch()
-	p.mu.Unlock()
-	wg.Wait()
+	p.unlock()
+	cards.Wait()
+	close(done)
+	telling.Wait()
 	return nil
 }
 
-// Size is how many jobs can be proven at once.
+// Size is how many jobs can be proven at once when every card works.
 func (p *Pool) Size() int {
 	size := 0
 	for _, c := range p.cards {
@@ -113,51 +154,21 @@ func (p *Pool) Size() int {
 	return size
 }
 
-func (c *card) capacity() int { return max(c.config.Concurrent, 1) }
-
-// Status is what every card is doing, in the order of the configuration.
-func (p *Pool) Status() []CardStatus {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	all := make([]CardStatus, len(p.cards))
-	for i, c := range p.cards {
-		s := CardStatus{Name: c.config.Name, State: c.state, Proofs: c.proofs, Failures: c.failures, Restarts: c.restarts}
-		if c.err != nil {
-			s.Error = c.err.Error()
-		}
-		if c.child != nil {
-			s.State, s.PID, s.Alive = StateIdle, c.child.cmd.Process.Pid, c.child.silence() < p.hungAfter
-			for _, taken := range c.slots {
-				s.State = StateProving
-				s.Jobs = append(s.Jobs, taken.job)
-			}
-		}
-		all[i] = s
-	}
-	return all
-}
-
 // acquire waits for a place on a card.
 func (p *Pool) acquire(ctx context.Context, job string, avoid []string, waiting func()) (*slot, error) {
-	w := &waiter{avoid: avoid, got: make(chan grant, 1)}
-	p.mu.Lock()
-	p.waiters = append(p.waiters, w)
-	p.dispatch()
-	p.mu.Unlock()
+	w := p.enqueue(job, avoid)
+	select {
+	case g := <-w.got:
+		return g.slot, g.err
+	default:
+		waiting()
+	}
 	ticker := time.NewTicker(beat)
 	defer ticker.Stop()
-	for first := true; ; first = false {
-		if first {
-			select {
-			case g := <-w.got:
-				return p.named(g, job)
-			default:
-				waiting()
-			}
-		}
+	for {
 		select {
 		case g := <-w.got:
-			return p.named(g, job)
+			return g.slot, g.err
 		case <-ticker.C:
 			waiting()
 		case <-ctx.Done():
@@ -167,21 +178,22 @@ func (p *Pool) acquire(ctx context.Context, job string, avoid []string, waiting 
 	}
 }
 
-func (p *Pool) named(g grant, job string) (*slot, error) {
-	if g.err != nil {
-		return nil, g.err
-	}
+// enqueue puts a job behind those that wait.
+func (p *Pool) enqueue(job string, avoid []string) *waiter {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	g.slot.job = job
-	return g.slot, nil
+	defer p.unlock()
+	w := &waiter{job: job, avoid: avoid, arrival: p.limits.arrive(), got: make(chan grant, 1)}
+	p.waiters = append(p.waiters, w)
+	p.dispatch()
+	return w
 }
 
 // withdraw takes a waiter out of the queue, or gives back the place that it was just given.
 func (p *Pool) withdraw(w *waiter) {
 	p.mu.Lock()
 	p.waiters = slices.DeleteFunc(p.waiters, func(other *waiter) bool { return other == w })
-	p.mu.Unlock()
+	p.dispatch()
+	p.unlock()
 	select {
 	case g := <-w.got:
 		if g.slot != nil {
@@ -199,73 +211,109 @@ func (p *Pool) dispatch() {
 		switch c := p.choose(w.avoid); {
 		case p.closed:
 			g.err = ErrClosed
+		case c != nil && p.limits.take(p, w.arrival):
+			g.slot = p.occupy(c, w.job)
 		case c != nil:
-			p.count++
-			c.used = p.count
-			g.slot = &slot{card: c, child: c.child}
-			c.slots = append(c.slots, g.slot)
-		case p.allDead():
-			g.err = p.notReady()
+			return // its turn will come
+		case p.hopeless():
+			g.err = p.noCard()
 		default:
+			p.limits.leave(p)
 			return
 		}
 		p.waiters = p.waiters[1:]
 		w.got <- g
 	}
+	p.limits.leave(p)
 }
 
-// choose is the card with a free place that was used least recently; one to avoid only if there is no other.
-func (p *Pool) choose(avoid []string) *card {
-	var best *card
-	var bestAvoided bool
-	for _, c := range p.cards {
-		if c.child == nil || c.child.dying.Load() || len(c.slots) >= c.capacity() {
-			continue
-		}
-		avoided := slices.Contains(avoid, c.config.Name)
-		if best == nil || bestAvoided && !avoided || bestAvoided == avoided && c.used < best.used {
-			best, bestAvoided = c, avoided
-		}
-	}
-	return best
-}
-
-func (p *Pool) allDead() bool {
-	return !slices.ContainsFunc(p.cards, func(c *card) bool { return c.child != nil || c.state != StateDead })
-}
-
-// notReady is the error of a job when every card is dead.
-func (p *Pool) notReady() error {
-	var details []string
-	for _, c := range p.cards {
-		if c.err != nil {
-			details = append(details, c.err.Error())
+// noCard is the error of a job when every card is fenced or dead. The mutex is held.
+func (p *Pool) noCard() error {
+	details := make([]string, len(p.cards))
+	for i, c := range p.cards {
+		switch {
+		case c.fenced != "":
+			details[i] = fmt.Sprintf("%s is fenced: %s", c.config.Name, c.fenced)
+		case c.err != nil:
+			details[i] = c.err.Error()
+		default:
+			details[i] = c.config.Name + " is dead"
 		}
 	}
-	return &CardError{Card: p.cards[0].config.Name, Kind: ErrNotReady,
-		Detail: fmt.Sprintf("none of %d cards starts: %s", len(p.cards), strings.Join(details, "; "))}
+	return fmt.Errorf("%w (%d cards: %s)", ErrNoCard, len(p.cards), strings.Join(details, "; "))
 }
 
-// release gives a place back.
+// vacate takes jobs off their card. The mutex is held.
+func (p *Pool) vacate(c *card, gone ...*slot) {
+	gone = slices.Clone(gone) // it may be the card's own list
+	before := len(c.slots)
+	c.slots = slices.DeleteFunc(slices.Clone(c.slots), func(s *slot) bool { return slices.Contains(gone, s) })
+	p.limits.give(before - len(c.slots))
+	p.catchUp(c)
+}
+
+// release gives a place back. If its process has ended, all its places were given back already.
 func (p *Pool) release(s *slot) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	c := s.card
-	if c.child != s.child {
-		return // its process has ended, and took all places with it
-	}
-	c.slots = slices.DeleteFunc(c.slots, func(other *slot) bool { return other == s })
-	p.killIfUnwanted(c)
+	defer p.unlock()
+	p.leave(s)
+}
+
+// leave is release. The mutex is held.
+func (p *Pool) leave(s *slot) {
+	p.vacate(s.card, s)
+	p.killIfUnwanted(s.card)
+	p.stopIfFenced(s.card)
 	p.dispatch()
+}
+
+// settle gives a place back and counts how its job ended.
+func (p *Pool) settle(s *slot, err error) {
+	p.mu.Lock()
+	defer p.unlock()
+	if err != nil && isClosed(s.child.gone) && errors.Is(err, s.child.goneErr) {
+		return // the end of a process counts itself, once for all its jobs, and takes their places
+	}
+	p.score(s.card, err)
+	p.leave(s)
+}
+
+// score counts how a job ended on a card that is still there. The mutex is held.
+func (p *Pool) score(c *card, err error) {
+	switch {
+	case err == nil:
+		c.proofs++
+		c.streak, c.strikes, c.err = 0, 0, nil
+		return
+	case errors.Is(err, ErrAllBad):
+		return // the sectors' fault
+	}
+	c.failures++
+	c.err = err
+	switch {
+	case errors.Is(err, ErrFellBack):
+		p.fenceItself(c, err.Error())
+	case errors.Is(err, ErrProofInvalid):
+		p.strike(c, err)
+	}
+}
+
+// note keeps the phase of a job for its card's status.
+func (p *Pool) note(s *slot, phase post.Phase) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.phase = phase
+	s.answered = phase == post.PhaseVerify
 }
 
 // abandon is release for a job that was cancelled while its process works on it. If nobody else uses the process it is killed;
 // else the place stays taken until the answer comes, because the work goes on.
 func (p *Pool) abandon(s *slot, a *asking) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock()
 	s.abandoned = true
 	p.killIfUnwanted(s.card)
+	p.dispatch()
 	if s.card.child != s.child {
 		return
 	}
@@ -285,22 +333,6 @@ func (p *Pool) killIfUnwanted(c *card) {
 		return
 	}
 	c.child.kill(errCancelled)
-	c.child, c.slots, c.state = nil, nil, StateRestarting
-}
-
-// scored counts how a job ended on a card.
-func (p *Pool) scored(c *card, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err == nil {
-		c.proofs++
-		c.streak = 0
-		c.err = nil
-		return
-	}
-	// The end of a process counts itself.
-	if !errors.Is(err, ErrCardCrashed) && !errors.Is(err, ErrHung) {
-		c.failures++
-		c.err = err
-	}
+	p.vacate(c, c.slots...)
+	c.child, c.state = nil, StateRestarting
 }

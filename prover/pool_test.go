@@ -224,7 +224,7 @@ func TestCardsThatDoNotStart(t *testing.T) {
 			c.card.ReadyTimeout = 300 * time.Millisecond
 			pool := startPool(t, PoolOptions{}, c.card)
 			_, err := pool.Prove(t.Context(), fakeTask(1), nil, nil)
-			require.ErrorIs(t, err, ErrNotReady)
+			require.ErrorIs(t, err, ErrNoCard)
 			require.ErrorContains(t, err, c.text)
 			status := pool.Status()[0]
 			require.Equal(t, StateDead, status.State)
@@ -251,7 +251,7 @@ func TestNoRestart(t *testing.T) {
 	_, err := pool.Prove(t.Context(), fakeTask(1), nil, nil)
 	require.ErrorIs(t, err, ErrCardCrashed)
 	_, err = pool.Prove(t.Context(), fakeTask(1), nil, nil)
-	require.ErrorIs(t, err, ErrNotReady)
+	require.ErrorIs(t, err, ErrNoCard)
 }
 
 func TestPause(t *testing.T) {

@@ -2,7 +2,6 @@ package prover
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -28,9 +27,13 @@ const progressGrace = time.Second
 // named in the result. progress (may be nil) is called at each step and at least every second while the card is alive and working: who
 // sends heartbeats sends them from there. It is called by one goroutine at a time.
 //
-// Cards in avoid are taken only if no other is free. When ctx ends, the process that works on the task is killed. Errors are
-// *AllBadError, *CardError (see its Kind), ErrProofType, ErrParameters, ErrClosed, or ctx's.
+// Cards in avoid, of which "*" means all, are taken only if no other is free. When ctx ends, the process that works on the task is killed,
+// unless it works on other tasks too. Errors are *AllBadError, *CardError (see its Kind), ErrNoCard (at once, when every card is
+// fenced or dead), ErrProofType, ErrParameters, ErrClosed, or ctx's.
 func (p *Pool) Prove(ctx context.Context, task Task, avoid []string, progress func(post.Progress)) (*Result, error) {
+	if p.kind != KindWindow {
+		return nil, fmt.Errorf("%w: its cards make %s, not window proofs", ErrTask, p.kind)
+	}
 	if err := task.ProofType.checkWindow(); err != nil {
 		return nil, err
 	}
@@ -39,38 +42,58 @@ func (p *Pool) Prove(ctx context.Context, task Task, avoid []string, progress fu
 		return nil, fmt.Errorf("%w: %w", ErrTask, err)
 	}
 	task.Replicas = replicas
-	if progress == nil {
-		progress = func(post.Progress) {}
-	}
-	start := time.Now()
-	slot, err := p.acquire(ctx, describe(task), avoid, func() {
-		progress(post.Progress{Phase: post.PhaseWaiting, Of: len(replicas), Seconds: time.Since(start).Seconds()})
-	})
+	r, err := p.start(ctx, task, avoid, progress)
 	if err != nil {
 		return nil, err
 	}
-	r := &run{pool: p, slot: slot, started: time.Now(), progress: progress}
-	r.result = Result{ProofType: abi.RegisteredPoStProof(task.ProofType), Card: slot.card.config.Name,
-		Phases: post.PhaseTimes{Wait: time.Since(start)}}
-	err = r.prove(ctx, task)
-	if !r.abandoned {
-		p.release(slot)
-	}
-	if ctx.Err() != nil && err != nil {
-		return nil, ctx.Err()
-	}
-	var allBad *AllBadError
-	if !errors.As(err, &allBad) {
-		p.scored(slot.card, err)
-	}
-	if err != nil {
+	if err := r.end(ctx, r.prove(ctx, task)); err != nil {
 		return nil, err
 	}
 	return &r.result, nil
 }
 
-// describe names a task in a card's status.
+// start waits for a place on a card and makes a job's run there.
+func (p *Pool) start(ctx context.Context, task Task, avoid []string, progress func(post.Progress)) (*run, error) {
+	if progress == nil {
+		progress = func(post.Progress) {}
+	}
+	start := time.Now()
+	slot, err := p.acquire(ctx, describe(task), avoid, func() {
+		progress(post.Progress{Phase: post.PhaseWaiting, Of: len(task.Replicas), Seconds: time.Since(start).Seconds()})
+	})
+	if err != nil {
+		return nil, err
+	}
+	told := func(state post.Progress) {
+		p.note(slot, state.Phase)
+		progress(state)
+	}
+	return &run{pool: p, slot: slot, started: time.Now(), progress: told, result: Result{
+		ProofType: abi.RegisteredPoStProof(task.ProofType), Card: slot.card.config.Name, Phases: post.PhaseTimes{Wait: time.Since(start)},
+	}}, nil
+}
+
+// end gives the card back and counts how the job ended there, and returns why it did: a job that was cancelled is no failure.
+func (r *run) end(ctx context.Context, err error) error {
+	cancelled := err != nil && ctx.Err() != nil
+	switch {
+	case r.abandoned: // its place is seen to
+	case cancelled:
+		r.pool.release(r.slot)
+	default:
+		r.pool.settle(r.slot, err)
+	}
+	if cancelled {
+		return ctx.Err()
+	}
+	return err
+}
+
+// describe names a task in a card's status and in errors.
 func describe(task Task) string {
+	if task.Label != "" {
+		return task.Label
+	}
 	numbers := make([]abi.SectorNumber, len(task.Replicas))
 	for i, r := range task.Replicas {
 		numbers[i] = abi.SectorNumber(r.SectorID)
@@ -116,21 +139,9 @@ func (r *run) prove(ctx context.Context, task Task) error {
 
 // check verifies the proof for the sectors of the task.
 func (r *run) check(ctx context.Context, task Task) error {
-	r.progress(post.Progress{Card: r.result.Card, Phase: post.PhaseVerify, Of: len(task.Replicas), Seconds: time.Since(r.started).Seconds()})
-	start := time.Now()
-	sectors := make(post.Sectors, len(task.Replicas))
-	for i, replica := range task.Replicas {
-		sectors[i] = post.Sector{Number: abi.SectorNumber(replica.SectorID), CommR: replica.CommR}
-	}
-	ok, err := r.pool.verify(ctx, abi.ActorID(task.MinerID), r.result.ProofType, task.Seed[:], sectors, r.result.Proof)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return r.failed(ErrProofInvalid, "of "+describe(task)+"; its card, its parameters or its sectors' data are wrong")
-	}
-	r.result.Phases.Verify = time.Since(start)
-	return nil
+	return r.checked(task, func(sectors post.Sectors) (bool, error) {
+		return r.pool.verify(ctx, abi.ActorID(task.MinerID), r.result.ProofType, task.Seed[:], sectors, r.result.Proof)
+	})
 }
 
 func (r *run) failed(kind error, detail string) error {
@@ -139,6 +150,15 @@ func (r *run) failed(kind error, detail string) error {
 
 // ask sends the task to the card's process and returns its proof and the sectors that it found bad.
 func (r *run) ask(ctx context.Context, task Task) ([]byte, []post.Skipped, error) {
+	answer, reasons, err := r.exchange(ctx, task)
+	if err != nil {
+		return nil, nil, err
+	}
+	return r.read(task, answer, reasons)
+}
+
+// exchange sends the task to the card's process and returns its answer, and why it found sectors bad.
+func (r *run) exchange(ctx context.Context, task Task) (*Output, []post.Skipped, error) {
 	start := time.Now()
 	a, err := r.slot.child.ask(task)
 	if err != nil {
@@ -164,7 +184,15 @@ func (r *run) ask(ctx context.Context, task Task) ([]byte, []post.Skipped, error
 	}
 	r.result.Phases.Vanilla += line.Vanilla
 	r.result.Phases.Snark += line.Snark
-	return r.read(task, answer, reasons, line.Kind)
+	switch {
+	case answer.ErrMsg != nil && line.Kind == kindParameters:
+		return nil, nil, r.failed(ErrParameters, *answer.ErrMsg)
+	case answer.ErrMsg != nil:
+		return nil, nil, r.failed(ErrTask, *answer.ErrMsg)
+	case answer.Output == nil:
+		return nil, nil, r.failed(ErrTask, "its answer has neither an output nor an err_msg")
+	}
+	return answer.Output, reasons, nil
 }
 
 // follow waits for the answer and tells of progress in the meantime.
@@ -213,19 +241,10 @@ func (r *run) tell(a *asking, of int) {
 }
 
 // read makes sense of an answer.
-func (r *run) read(task Task, answer response, reasons []post.Skipped, kind string) ([]byte, []post.Skipped, error) {
-	if answer.ErrMsg != nil {
-		if kind == kindParameters {
-			return nil, nil, r.failed(ErrParameters, *answer.ErrMsg)
-		}
-		return nil, nil, r.failed(ErrTask, *answer.ErrMsg)
-	}
-	if answer.Output == nil {
-		return nil, nil, r.failed(ErrTask, "its answer has neither an output nor an err_msg")
-	}
+func (r *run) read(task Task, answer *Output, reasons []post.Skipped) ([]byte, []post.Skipped, error) {
 	var bad []post.Skipped
-	if answer.Output.Faults != nil {
-		for _, number := range *answer.Output.Faults {
+	if answer.Faults != nil {
+		for _, number := range *answer.Faults {
 			if !slices.ContainsFunc(task.Replicas, func(replica Replica) bool { return replica.SectorID == number }) {
 				return nil, nil, r.failed(ErrTask, fmt.Sprintf("it calls sector %d bad, which is not in the task", number))
 			}
@@ -240,7 +259,7 @@ func (r *run) read(task Task, answer response, reasons []post.Skipped, kind stri
 			}
 		}
 	}
-	switch proofs := answer.Output.Proofs; {
+	switch proofs := answer.Proofs; {
 	case len(proofs) == 1 && len(proofs[0]) > 0:
 		return proofs[0], bad, nil
 	case len(proofs) == 0 && len(bad) > 0:

@@ -13,6 +13,7 @@ type Task struct {
 	ProofType ProofType `json:"proof_type"`
 	Replicas  []Replica `json:"replicas"`
 	Seed      Bytes32   `json:"seed"` // the challenge randomness; masked by the prover, not by the caller
+	Label     string    `json:"-"`    // what people call the job, such as f01000/7 partition 0; "": its sectors
 }
 
 // Replica is one sector of a task and where its files are.
@@ -131,4 +132,12 @@ func (p ProofType) checkWindow() error {
 	default:
 		return fmt.Errorf("%w: %s is not a window PoSt type", ErrProofType, p)
 	}
+}
+
+// checkWinning refuses what is no winning type.
+func (p ProofType) checkWinning() error {
+	if !isWinning(abi.RegisteredPoStProof(p)) {
+		return fmt.Errorf("%w: %s is not a winning PoSt type", ErrProofType, p)
+	}
+	return nil
 }
