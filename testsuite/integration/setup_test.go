@@ -36,14 +36,14 @@ func TestWrongSetups(t *testing.T) {
 		Policy: []string{"max_try = 1", "retry_until_close = false"},
 		Idle:   true,
 	})
-	right := r.Config
+	right := r.Config.Clone()
 	wrongDaemon(ctx, t, r)
-	r.Config = right
+	r.Config = right.Clone()
 	require.NoError(t, r.Daemon.Restart(ctx))
 	for _, c := range wrongSetups(t, r) {
 		t.Run(c.what, func(t *testing.T) { c.check(ctx, t, r, right) })
 	}
-	r.Config = right
+	r.Config = right.Clone()
 	require.NoError(t, r.Worker.Restart(ctx))
 	again(ctx, t, r)
 	row := waitBoard(ctx, t, r, "f01000", 0, "posted", func(row boardRow) bool {
@@ -86,7 +86,7 @@ func wrongSetups(t *testing.T, r *rig.Rig) []wrong {
 	}
 	cards := func(script string) func(*rig.Rig) {
 		return func(r *rig.Rig) {
-			r.Config.Cards = []rig.Card{{Name: "card0", Bin: "/bin/sh", Args: []string{"-c", script}, ReadyTimeout: time.Second}}
+			r.Config.Workers[0].Cards = []rig.Card{{Name: "card0", Bin: "/bin/sh", Args: []string{"-c", script}, ReadyTimeout: time.Second}}
 		}
 	}
 	return []wrong{
@@ -104,21 +104,20 @@ func wrongSetups(t *testing.T, r *rig.Rig) []wrong {
 			reason: []string{"CardDied", "card0", "out of memory"}, log: []string{"card0", "exit status 9"}},
 		{what: "a card that refuses every task", set: cards(`echo window_post processor ready; while read task; do echo '{"id":1,"err_msg":"no such proof type","output":null}'; done`),
 			reason: []string{"ProveFailed", "card0", "no such proof type"}, log: []string{"card0", "no such proof type"}},
-		{what: "a store that the worker does not have", set: func(r *rig.Rig) { r.Config.Attached[0].Name = "another" },
+		{what: "a store that the worker does not have", set: func(r *rig.Rig) { r.Config.Workers[0].Attached[0].Name = "another" },
 			reason: []string{"StoreNotAttached", "worker rig", "devnet-f01000"}, free: true},
-		{what: "a store that is not mounted at the worker", set: func(r *rig.Rig) { r.Config.Attached[0].Path = filepath.Join(r.Dir, "nowhere") },
+		{what: "a store that is not mounted at the worker", set: func(r *rig.Rig) { r.Config.Workers[0].Attached[0].Path = filepath.Join(r.Dir, "nowhere") },
 			reason: []string{"AllSectorsBad", "nowhere"}, log: []string{"a store is in trouble", "nowhere", "is it mounted?"}},
 		{what: "an empty store at the worker", set: func(r *rig.Rig) {
-			r.Config.Attached[0].Path = filepath.Join(r.Dir, "empty")
-			require.NoError(t, os.Mkdir(r.Config.Attached[0].Path, 0o755))
+			r.Config.Workers[0].Attached[0].Path = filepath.Join(r.Dir, "empty")
+			require.NoError(t, os.Mkdir(r.Config.Workers[0].Attached[0].Path, 0o755))
 		}, reason: []string{"AllSectorsBad", "empty"}, log: []string{"a store is in trouble", "is it empty or not mounted?"}},
 	}
 }
 
 // check has the deadline's partition run on a worker that is set up so.
 func (c wrong) check(ctx context.Context, t *testing.T, r *rig.Rig, right rig.Config) {
-	r.Config = right
-	r.Config.Attached = append([]rig.Store{}, right.Attached...)
+	r.Config = right.Clone()
 	c.set(r)
 	require.NoError(t, r.Worker.Restart(ctx))
 	again(ctx, t, r)

@@ -54,7 +54,7 @@ func (r *Rig) running(row workers.Row) (RunningProof, bool) {
 		if !job.Started {
 			continue
 		}
-		pid := computing(childrenOf(r.Worker.Pid()))
+		pid := computing(r.CardChildren())
 		return RunningProof{
 			WorkflowID: row.WorkflowID, RunID: row.RunID, Deadline: row.Board.Deadline, Partition: job.Partition,
 			Attempt: job.Attempt, ChildPid: pid,
@@ -68,8 +68,17 @@ func (r *Rig) Result(ctx context.Context, d post.Deadline) (post.Result, error) 
 	return ResultOf(ctx, r.client, d.WorkflowID())
 }
 
-// CardChildren are the processes of the worker's cards.
-func (r *Rig) CardChildren() []int { return childrenOf(r.Worker.Pid()) }
+// CardChildren are the processes of the workers' cards.
+func (r *Rig) CardChildren() []int {
+	var all []int
+	for _, w := range r.Workers {
+		all = append(all, w.Children()...)
+	}
+	return all
+}
+
+// Children are the processes that the program has started.
+func (p *Process) Children() []int { return childrenOf(p.Pid()) }
 
 // childrenOf lists a process's children.
 func childrenOf(parent int) []int {

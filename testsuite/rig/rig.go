@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 
 	"go.temporal.io/sdk/client"
@@ -18,9 +21,12 @@ import (
 
 // Options say what to run.
 type Options struct {
-	Chain  []string // flags of posthaste-devnet, beside --dir
-	Cards  int      // of the worker; 0 means 2
-	Policy []string // lines of [policy]
+	Chain   []string // flags of posthaste-devnet, beside --dir
+	Workers int      // 0 means 1, or none on a bare rig
+	Cards   int      // of each worker; 0 means 2
+	Policy  []string // lines of [policy]
+	// Bare leaves chain and daemon out: the caller plays the daemon (see package load), and adds the workers.
+	Bare bool
 	// Before is called with the configuration when Temporal and the chain run and nothing else does yet.
 	Before func(*Rig)
 	// Idle leaves daemon and worker to be started by the caller.
@@ -32,11 +38,12 @@ type Options struct {
 // Rig is a set of programs around one simulated chain.
 type Rig struct {
 	Dir      string
-	Config   Config // of daemon and worker at their next start
+	Config   Config // of daemon and workers at their next start
 	Temporal *Process
-	Chain    *Process
-	Daemon   *Process
-	Worker   *Process
+	Chain    *Process   // nil on a bare rig
+	Daemon   *Process   // nil on a bare rig
+	Worker   *Process   // the first of Workers
+	Workers  []*Process // as Config.Workers
 
 	chain    chainReady
 	temporal temporalReady
@@ -95,11 +102,18 @@ func (r *Rig) processes(o Options) error {
 		return []string{"--db-file", db, "--port", fmt.Sprint(ports[0]), "--ui-port", fmt.Sprint(ports[1])}, nil
 	})
 	r.Temporal.ready, r.Temporal.within = into(&r.temporal), time.Minute
+	if o.Bare {
+		return nil
+	}
 	r.Chain = r.process("posthaste-devnet", func() ([]string, error) {
 		return append([]string{"--dir", filepath.Join(r.Dir, "chain")}, o.Chain...), nil
 	})
 	r.Chain.ready, r.Chain.within = into(&r.chain), 2*time.Minute
-	r.Daemon, r.Worker = r.role("daemon"), r.role("worker")
+	path := filepath.Join(r.Dir, "daemon.toml")
+	r.Daemon = &Process{Name: "daemon", Log: filepath.Join(r.Dir, "daemon.log"), command: func() (string, []string, []string, error) {
+		err := r.Config.writeDaemon(path, r.temporal.Address, r.Epoch())
+		return filepath.Join(r.bin, "posthaste"), []string{"daemon", "run", "--config", path}, r.Config.Env, err
+	}}
 	return nil
 }
 
@@ -111,33 +125,42 @@ func (r *Rig) process(name string, args func() ([]string, error)) *Process {
 	}}
 }
 
-// role is `posthaste daemon run` or `posthaste worker run`, each with a configuration of its own.
-func (r *Rig) role(role string) *Process {
-	path := filepath.Join(r.Dir, role+".toml")
-	return &Process{Name: role, Log: filepath.Join(r.Dir, role+".log"), command: func() (string, []string, []string, error) {
-		err := r.Config.write(path, r.temporal.Address, r.Epoch())
-		return filepath.Join(r.bin, "posthaste"), []string{role, "run", "--config", path}, r.Config.Env, err
+// AddWorker makes one more worker, which is not started yet. Its configuration is Config.Workers' last then, and may be
+// changed there.
+func (r *Rig) AddWorker(w Worker) *Process {
+	index, file := len(r.Workers), "worker-"+w.Name
+	if index == 0 {
+		file = "worker"
+	}
+	path := filepath.Join(r.Dir, file+".toml")
+	r.Config.Workers = append(r.Config.Workers, w)
+	p := &Process{Name: "worker " + w.Name, Log: filepath.Join(r.Dir, file+".log"), command: func() (string, []string, []string, error) {
+		now := r.Config.Workers[index]
+		err := now.write(path, r.Config, r.temporal.Address)
+		return filepath.Join(r.bin, "posthaste"), append([]string{"worker", "run", "--config", path}, now.Flags...), append(slices.Clone(r.Config.Env), now.Env...), err
 	}}
+	r.Workers = append(r.Workers, p)
+	r.Worker = r.Workers[0]
+	return p
+}
+
+// Stub is a card that computes nothing: posthaste-stubprover with these flags (package stub).
+func (r *Rig) Stub(name string, flags ...string) Card {
+	return Card{Name: name, Bin: filepath.Join(r.bin, "posthaste-stubprover"), Args: append(slices.Clone(flags), "window_post"), ReadyTimeout: 30 * time.Second}
 }
 
 func (r *Rig) start(ctx context.Context, o Options) error {
 	if err := r.Temporal.Start(ctx); err != nil {
 		return err
 	}
-	if err := r.Chain.Start(ctx); err != nil {
-		return err
+	r.Config = Config{Policy: o.Policy, LogLevel: "info"}
+	if !o.Bare {
+		if err := r.Chain.Start(ctx); err != nil {
+			return err
+		}
+		r.Config.APIInfo, r.Config.Miners, r.Config.Stores = r.chain.FullnodeAPIInfo, r.chain.Miners, slices.Clone(r.chain.Stores)
 	}
-	r.Config = Config{
-		APIInfo: r.chain.FullnodeAPIInfo, Miners: r.chain.Miners, Policy: o.Policy, Worker: "rig", LogLevel: "info",
-		Stores: append([]Store{}, r.chain.Stores...), Attached: append([]Store{}, r.chain.Stores...),
-	}
-	cards := o.Cards
-	if cards == 0 {
-		cards = 2
-	}
-	for i := range cards {
-		r.Config.Cards = append(r.Config.Cards, Card{Name: fmt.Sprintf("card%d", i), ReadyTimeout: 30 * time.Second})
-	}
+	r.addWorkers(o)
 	var err error
 	if r.client, err = workers.Dial(config.Temporal{Address: r.temporal.Address, Namespace: "default"}, "rig", slog.New(slog.DiscardHandler)); err != nil {
 		return err
@@ -148,25 +171,84 @@ func (r *Rig) start(ctx context.Context, o Options) error {
 	if o.Idle {
 		return nil
 	}
-	if err := r.Daemon.Start(ctx); err != nil {
-		return err
+	if r.Daemon != nil {
+		if err := r.Daemon.Start(ctx); err != nil {
+			return err
+		}
 	}
-	return r.Worker.Start(ctx)
+	return r.StartWorkers(ctx)
 }
 
-// Close ends everything, the last started first.
+// addWorkers makes the workers that the options ask for: real cards, all stores, any work.
+func (r *Rig) addWorkers(o Options) {
+	n := o.Workers
+	if n == 0 && !o.Bare {
+		n = 1
+	}
+	for i := range n {
+		w := Worker{Name: "rig", Attached: slices.Clone(r.chain.Stores)}
+		if i > 0 {
+			w.Name = fmt.Sprintf("rig%d", i+1)
+		}
+		for c := range cmp.Or(o.Cards, 2) {
+			w.Cards = append(w.Cards, Card{Name: fmt.Sprintf("card%d", c), ReadyTimeout: 30 * time.Second})
+		}
+		r.AddWorker(w)
+	}
+}
+
+// StartWorkers starts the workers that do not run.
+func (r *Rig) StartWorkers(ctx context.Context) error {
+	for _, w := range r.Workers {
+		if w.Running() {
+			continue
+		}
+		if err := w.Start(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// programs of the rig, the last started first.
+func (r *Rig) processesBackwards() []*Process {
+	var all []*Process
+	for _, p := range append([]*Process{r.Temporal, r.Chain, r.Daemon}, r.Workers...) {
+		if p != nil {
+			all = append(all, p)
+		}
+	}
+	slices.Reverse(all)
+	return all
+}
+
+// Close ends everything, the last started first; the workers beside each other, since each may have jobs to hand over. On a bare
+// rig nobody would take them: its workers are killed.
 func (r *Rig) Close() {
 	if r.client != nil {
 		r.client.Close()
 	}
-	for _, p := range []*Process{r.Worker, r.Daemon, r.Chain, r.Temporal} {
+	var stopping sync.WaitGroup
+	for _, w := range r.Workers {
+		if r.Daemon == nil {
+			w.Kill()
+			continue
+		}
+		stopping.Go(w.Stop)
+	}
+	stopping.Wait()
+	for _, p := range r.processesBackwards() {
 		p.Stop()
 	}
 }
 
 // Died is an error if one of the programs has ended by itself: then there is no use in waiting for anything.
 func (r *Rig) Died() error {
-	return errors.Join(r.Temporal.Died(), r.Chain.Died(), r.Daemon.Died(), r.Worker.Died())
+	var errs []error
+	for _, p := range r.processesBackwards() {
+		errs = append(errs, p.Died())
+	}
+	return errors.Join(errs...)
 }
 
 // Client is a client of the rig's Temporal.
@@ -193,7 +275,7 @@ func programs() (string, error) {
 		return "", err
 	}
 	bin := filepath.Join(root, "bin")
-	for _, name := range []string{"posthaste", "posthaste-devnet", "temporal-dev"} {
+	for _, name := range []string{"posthaste", "posthaste-devnet", "posthaste-stubprover", "temporal-dev"} {
 		if _, err := os.Stat(filepath.Join(bin, name)); err != nil {
 			return "", fmt.Errorf("there is no %s; run `make build` first", filepath.Join(bin, name))
 		}

@@ -41,7 +41,7 @@ func New(t T, o Options) *Rig {
 			_ = os.RemoveAll(dir)
 			return
 		}
-		for _, p := range []*Process{r.Temporal, r.Chain, r.Daemon, r.Worker} {
+		for _, p := range r.processesBackwards() {
 			t.Logf("the end of %s's log (all of it: %s):\n%s", p.Name, p.Log, p.Tail())
 		}
 	})
