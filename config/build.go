@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -44,6 +43,7 @@ func build(path string, data []byte, getenv func(string) string, hostname func()
 	if err != nil {
 		return nil, err
 	}
+	d.homeDir = getenv("HOME")
 	c := &Config{Path: path}
 	c.Temporal = Temporal{
 		Address:   or(f.Temporal.Address, cmp.Or(getenv("TEMPORAL_ADDRESS"), defaultAddress)),
@@ -67,11 +67,17 @@ func build(path string, data []byte, getenv func(string) string, hostname func()
 		c.Attached = slices.Clone(c.Stores) // one machine, one file
 	}
 	c.Worker = d.worker(f, hostname)
-	c.Cards = d.cards(f)
+	c.Cards, c.AutoCards = d.windowCards(f, c.Worker.Pool)
+	c.Winning = d.winningCards(f, c.Worker.Pool, c.Cards)
+	limits := f.Processors.Limitation.Concurrent
+	c.WindowLimit = d.atLeast("processors.limitation.concurrent.window_post", limits.WindowPoSt, 1, 0)
+	c.WinningLimit = d.atLeast("processors.limitation.concurrent.winning_post", limits.WinningPoSt, 1, 0)
+	c.Metrics = d.metrics(f)
 	c.Log = d.log(f)
 	if err := d.err(); err != nil {
 		return nil, err
 	}
+	c.Warnings = d.warned()
 	return c, nil
 }
 
@@ -147,6 +153,9 @@ func (d *document) settings(key string, s post.Settings, p policyFile) post.Sett
 	}
 	s.RetryUntilClose = or(p.RetryUntilClose, s.RetryUntilClose)
 	s.JobLifetime = d.positive(key+".job_lifetime", p.JobLifetime, s.JobLifetime)
+	if s.Pool = or(p.Pool, s.Pool); p.Pool != nil && s.Pool != "" {
+		d.checkName(key+".pool", s.Pool)
+	}
 	if p.Sender != nil {
 		s.Sender = ""
 		if *p.Sender != "auto" {
@@ -167,6 +176,7 @@ func (d *document) store(stores []Store, key, pathKey, name, path string) []Stor
 	} else if at(func(s Store) bool { return s.Name == name }) >= 0 {
 		d.complain(key+".name", "two stores are named %q", name)
 	}
+	path = d.home(key+"."+pathKey, path)
 	if !filepath.IsAbs(path) {
 		d.complain(key+"."+pathKey, "%q is not an absolute path", path)
 		return append(stores, Store{name, path})
@@ -176,58 +186,6 @@ func (d *document) store(stores []Store, key, pathKey, name, path string) []Stor
 		d.complain(key+"."+pathKey, "%s is store %q already", path, stores[i].Name)
 	}
 	return append(stores, Store{name, path})
-}
-
-func (d *document) worker(f *file, hostname func() (string, error)) Worker {
-	w := Worker{StopTimeout: d.positive("worker.stop_timeout", f.Worker.StopTimeout, defaultStopTimeout)}
-	if f.Worker.Name == nil {
-		name, err := hostname()
-		if err != nil || !nameForm.MatchString(name) {
-			name = "worker"
-		}
-		w.Name = name
-		return w
-	}
-	w.Name = *f.Worker.Name
-	d.checkName("worker.name", w.Name)
-	return w
-}
-
-// cards are those written, or one without a GPU in particular.
-func (d *document) cards(f *file) []Card {
-	written := f.Processors.WindowPoSt
-	if len(written) == 0 {
-		written = []cardFile{{}}
-	}
-	var cards []Card
-	for i, w := range written {
-		key := fmt.Sprintf("processors.window_post[%d]", i)
-		card := Card{
-			Name: or(w.Name, "card"+strconv.Itoa(i)), Bin: w.Bin, Args: w.Args, Envs: w.Envs,
-			InheritEnvs:  or(w.InheritEnvs, true),
-			Concurrent:   d.atLeast(key+".concurrent", w.Concurrent, 1, 1),
-			ReadyTimeout: d.positive(key+".ready_timeout", w.ReadyTimeout, defaultReadyTimeout),
-			AutoRestart:  or(w.AutoRestart, true),
-			Reads: Reads{
-				Parallel: d.atLeast(key+".parallel_reads", w.ParallelReads, 1, defaultParallelReads),
-				Timeout:  d.positive(key+".read_timeout", w.ReadTimeout, defaultReadTimeout),
-			},
-		}
-		d.checkName(key+".name", card.Name)
-		if slices.ContainsFunc(cards, func(c Card) bool { return c.Name == card.Name }) {
-			d.complain(key+".name", "two cards are named %q", card.Name)
-		}
-		if card.Bin == "" && len(card.Args) > 0 {
-			d.complain(key+".args", "args need a bin; without one posthaste starts itself")
-		}
-		for name := range card.Envs {
-			if name == "" || strings.ContainsAny(name, "=\x00") {
-				d.complain(key+".envs", "%q is not the name of an environment variable", name)
-			}
-		}
-		cards = append(cards, card)
-	}
-	return cards
 }
 
 func (d *document) log(f *file) Log {

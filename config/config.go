@@ -28,7 +28,16 @@ type Config struct {
 	Stores   []Store // what a daemon lists to find sectors
 	Worker   Worker
 	Attached []Store // what a worker can read; the daemon's stores if none is written
-	Cards    []Card  // at least one
+	Cards    []Card  // of windowPoSt; at least one
+	Winning  []Card  // set aside for winningPoSt
+
+	// AutoCards: no card is written. Cards is then one about which nothing is configured, and whoever starts the worker puts one
+	// for each GPU of the machine in its place (UseDevices).
+	AutoCards    bool
+	WindowLimit  int // windowPoSt jobs at once in this worker, whatever its cards could take; 0: no limit
+	WinningLimit int // winningPoSt jobs at once; 0: no limit
+	Metrics      Metrics
+
 	Log      Log
 	Warnings []string // worth a log line, none stops anything
 }
@@ -64,6 +73,19 @@ type Store struct {
 type Worker struct {
 	Name        string        // unique among the workers; the host's name if not configured
 	StopTimeout time.Duration // how long a stopping worker waits for its activities to hand over
+	Pool        string        // the GPU tag of its cards, if they have none of their own; post.DefaultPool if not configured
+	Rules       []post.Rule   // what its cards may take; none: everything
+
+	MemoryPerProof int64 // bytes that one SNARK takes; 0: 64 GiB for sectors of 32 GiB and up, nothing for smaller ones
+	Memory         int64 // bytes that all SNARKs of the host may take together; 0: the machine's, or the cgroup's limit if that is lower
+	Drain          bool  // SIGTERM lets what is running finish, instead of handing it over
+	LargeOnCPU     bool  // cards without a GPU take sectors of 32 GiB and up too
+}
+
+// Metrics is where each kind of process serves Prometheus: host:port; empty: nowhere.
+type Metrics struct {
+	Daemon string
+	Worker string
 }
 
 // Card is one child process that proves, usually one per GPU.
@@ -74,6 +96,10 @@ type Card struct {
 	Envs         map[string]string
 	InheritEnvs  bool
 	Concurrent   int           // proofs at once
+	Weight       int           // its share of the jobs among equally free cards; 1 is usual
+	CPUs         string        // the CPUs that it is bound to, such as "0-3,8"; empty: all
+	GPU          *bool         // whether it must find a GPU; nil: decided at start (HasGPU)
+	Pool         string        // its GPU tag
 	ReadyTimeout time.Duration // from start to the ready line
 	AutoRestart  bool          // start the child again when it dies
 	Reads        Reads

@@ -30,12 +30,14 @@ func TestEveryDefaultWorks(t *testing.T) {
 	require.Equal(t, &Config{
 		Path:     "posthaste.toml",
 		Temporal: Temporal{Address: "127.0.0.1:7233", Namespace: "default"},
-		Worker:   Worker{Name: "gpu-box", StopTimeout: 10 * time.Second},
+		Worker:   Worker{Name: "gpu-box", StopTimeout: 10 * time.Second, Pool: "gpu"},
 		Cards: []Card{{
-			Name: "card0", InheritEnvs: true, Concurrent: 1, ReadyTimeout: 5 * time.Second, AutoRestart: true,
+			Name: "card0", InheritEnvs: true, Concurrent: 1, Weight: 1, Pool: "gpu", ReadyTimeout: 5 * time.Second, AutoRestart: true,
 			Reads: Reads{Parallel: 32, Timeout: 10 * time.Minute},
 		}},
-		Log: Log{Level: slog.LevelInfo, Format: "text"},
+		AutoCards: true,
+		Metrics:   Metrics{Daemon: "127.0.0.1:9464", Worker: "127.0.0.1:9465"},
+		Log:       Log{Level: slog.LevelInfo, Format: "text"},
 	}, c)
 }
 
@@ -49,37 +51,49 @@ func TestCommentedIsTheDefaults(t *testing.T) {
 
 // uncomment takes the # from before keys and tables.
 func uncomment(text string) string {
-	return regexp.MustCompile(`(?m)^#(\[|[a-z_]+ = )`).ReplaceAllString(text, "$1")
+	return regexp.MustCompile(`(?m)^#(\[|[a-z_.]+ = )`).ReplaceAllString(text, "$1")
 }
 
 // TestCommentedShowsTheDefaults takes the # away: what is shown as a default must be it, and the examples must load.
 func TestCommentedShowsTheDefaults(t *testing.T) {
 	text := uncomment(Commented())
-	for _, example := range []string{"api_info = ", "api_info_file = ", "epoch_duration = ", "bin = ", "args = ", "envs = ", `name = "worker-1"`} {
+	text = withoutRules(text)
+	for _, example := range []string{"api_info = ", "api_info_file = ", "epoch_duration = ", "bin = ", "args = ", "envs = ", `name = "worker-1"`,
+		"cgroup.cpuset = ", "gpu = ", "allowed_miners = ", "allowed_sizes = ", "memory_per_proof = ", "memory = ", "window_post = ", "winning_post = "} {
 		require.Contains(t, text, "\n"+example, "the example is in the file")
-		text = strings.Replace(text, "\n"+example, "\n#"+example, 1)
+		text = strings.ReplaceAll(text, "\n"+example, "\n#"+example)
 	}
 	got, err := parse(text)
 	require.NoError(t, err)
 	want, err := parse("")
 	require.NoError(t, err)
+	want.AutoCards = false
+	want.Winning = []Card{newCard("winning0")}
 	want.Miners = []Miner{{ID: 1000, Enabled: true, Settings: post.DefaultSettings()}}
 	want.Stores = []Store{{"store-1", "/mnt/store-1"}}
 	want.Attached = []Store{{"store-1", "/mnt/store-1"}}
 	require.Equal(t, want, got)
 
-	_, err = parse(strings.Replace(uncomment(Commented()), "\napi_info_file", "\n#api_info_file", 1))
+	_, err = parse(withoutRules(strings.Replace(uncomment(Commented()), "\napi_info_file", "\n#api_info_file", 1)))
 	require.NoError(t, err, "the examples load too")
+}
+
+// withoutRules takes out the example that may not stand beside the keys of [worker].
+func withoutRules(text string) string {
+	before, after, _ := strings.Cut(text, "[[worker.rules]]\n")
+	_, after, _ = strings.Cut(after, "\n\n")
+	return before + "\n" + after
 }
 
 // TestCommentedHasEveryKey compares with what the schema says when it is asked for a key that does not exist.
 func TestCommentedHasEveryKey(t *testing.T) {
-	for _, table := range []string{"[temporal]", "[chain]", "[policy]", "[[stores]]", "[[attached]]", "[worker]", "[[processors.window_post]]", "[log]", ""} {
+	for _, table := range []string{"[temporal]", "[chain]", "[policy]", "[[stores]]", "[[attached]]", "[worker]", "[[worker.rules]]", "[processors]",
+		"[processors.limitation]", "[processors.limitation.concurrent]", "[[processors.window_post]]", "[metrics]", "[log]", ""} {
 		_, err := parse(table + "\nnot_a_key = 1\n")
 		require.Error(t, err)
 		_, allowed, _ := strings.Cut(err.Error(), "may be ")
 		for key := range strings.SplitSeq(allowed, ", ") {
-			require.Regexp(t, `(?m)^#?(\[+`+key+`[\].]|`+key+` = )`, Commented(), "%s %s", table, key)
+			require.Regexp(t, `(?m)^#?(\[+([a-z_]+\.)*`+key+`[\].]|`+key+`(\.[a-z]+)? = )`, Commented(), "%s %s", table, key)
 		}
 	}
 }
@@ -136,7 +150,7 @@ processors.window_post = [
 	require.Equal(t, map[string]string{"CUDA_VISIBLE_DEVICES": "0"}, c.Cards[0].Envs)
 	require.Equal(t, 2, c.Cards[0].Concurrent)
 	require.Equal(t, Card{
-		Name: "card1", Bin: "/opt/p", Args: []string{"-x", "y"}, Concurrent: 1, ReadyTimeout: 5 * time.Second,
+		Name: "card1", Bin: "/opt/p", Args: []string{"-x", "y"}, Concurrent: 1, Weight: 1, Pool: "gpu", ReadyTimeout: 5 * time.Second,
 		Reads: Reads{Parallel: 32, Timeout: time.Minute},
 	}, c.Cards[1])
 
@@ -170,7 +184,7 @@ func TestBadConfigurations(t *testing.T) {
 			"[temporal]\n  adress = \"x\"", `2:3: temporal.adress: unknown key; in temporal there may be address, namespace`,
 		},
 		"an unknown table": {
-			"[wroker]\nname = 1", `1:2: wroker: unknown key; at the top level there may be temporal, chain, policy, miners, stores, attached, worker, processors, log`,
+			"[wroker]\nname = 1", `1:2: wroker: unknown key; at the top level there may be temporal, chain, policy, miners, stores, attached, worker, processors, metrics, log`,
 		},
 		"an unknown key in the second of a list": {
 			"[[stores]]\nname=\"a\"\npath=\"/a\"\n[[stores]]\nname=\"b\"\nlocation=\"/b\"", `6:1: stores[1].location: unknown key; in stores[1] there may be name, path`,

@@ -21,10 +21,30 @@ type file struct {
 	Worker   struct {
 		Name        *string   `toml:"name" is:"a string"`
 		StopTimeout *duration `toml:"stop_timeout"`
+		Pool        *string   `toml:"pool" is:"a string such as \"gpu\""`
+		// Its one rule, in the place of [[worker.rules]].
+		AllowedMiners  []any      `toml:"allowed_miners" is:"a list such as [1000, \"f01001\"]"`
+		AllowedSizes   []string   `toml:"allowed_sizes" is:"a list such as [\"32GiB\"]"`
+		Rules          []ruleFile `toml:"rules"`
+		MemoryPerProof *size      `toml:"memory_per_proof"`
+		Memory         *size      `toml:"memory"`
+		Drain          bool       `toml:"drain"`
+		LargeOnCPU     bool       `toml:"large_sectors_on_cpu"`
 	} `toml:"worker"`
 	Processors struct {
-		WindowPoSt []cardFile `toml:"window_post"`
+		Limitation struct {
+			Concurrent struct {
+				WindowPoSt  *int64 `toml:"window_post" is:"a whole number"`
+				WinningPoSt *int64 `toml:"winning_post" is:"a whole number"`
+			} `toml:"concurrent"`
+		} `toml:"limitation"`
+		WindowPoSt  []cardFile `toml:"window_post"`
+		WinningPoSt []cardFile `toml:"winning_post"`
 	} `toml:"processors"`
+	Metrics struct {
+		Daemon *string `toml:"daemon" is:"a string: host:port, or \"off\""`
+		Worker *string `toml:"worker" is:"a string: host:port, or \"off\""`
+	} `toml:"metrics"`
 	Log struct {
 		Level  *string `toml:"level" is:"a string: debug, info, warn or error"`
 		Format *string `toml:"format" is:"a string: text or json"`
@@ -40,6 +60,7 @@ type policyFile struct {
 	MaxTry              *int64    `toml:"max_try" is:"a whole number"`
 	RetryUntilClose     *bool     `toml:"retry_until_close"`
 	JobLifetime         *duration `toml:"job_lifetime"`
+	Pool                *string   `toml:"pool" is:"a string, the pool of the cards that prove; \"\" is any"`
 }
 
 // minerFile is policyFile's keys for one miner, and its own. The keys are repeated because the schema is read off the tags.
@@ -54,12 +75,13 @@ type minerFile struct {
 	MaxTry              *int64    `toml:"max_try" is:"a whole number"`
 	RetryUntilClose     *bool     `toml:"retry_until_close"`
 	JobLifetime         *duration `toml:"job_lifetime"`
+	Pool                *string   `toml:"pool" is:"a string, the pool of the cards that prove; \"\" is any"`
 }
 
 func (m minerFile) policy() policyFile {
 	return policyFile{
 		Sender: m.Sender, ChallengeConfidence: m.ChallengeConfidence, SubmitConfidence: m.SubmitConfidence, Confidence: m.Confidence,
-		SubmitReserve: m.SubmitReserve, MaxTry: m.MaxTry, RetryUntilClose: m.RetryUntilClose, JobLifetime: m.JobLifetime,
+		SubmitReserve: m.SubmitReserve, MaxTry: m.MaxTry, RetryUntilClose: m.RetryUntilClose, JobLifetime: m.JobLifetime, Pool: m.Pool,
 	}
 }
 
@@ -74,15 +96,30 @@ type attachFile struct {
 	Location string `toml:"location" is:"a string, an absolute path"`
 }
 
+// ruleFile has damocles-worker's words, from [[sealing_thread]].
+type ruleFile struct {
+	AllowedMiners []any    `toml:"allowed_miners" is:"a list such as [1000, \"f01001\"]"`
+	AllowedSizes  []string `toml:"allowed_sizes" is:"a list such as [\"32GiB\"]"`
+}
+
+type cgroupFile struct {
+	CPUSet    string  `toml:"cpuset" is:"a string such as \"0-3,8\""`
+	GroupName *string `toml:"group_name" is:"a string"`
+}
+
 type cardFile struct {
 	Name          *string           `toml:"name" is:"a string"`
 	Bin           string            `toml:"bin" is:"a string, the path of a program"`
 	Args          []string          `toml:"args" is:"a list of strings"`
 	Envs          map[string]string `toml:"envs" is:"a table of strings such as { CUDA_VISIBLE_DEVICES = \"0\" }"`
 	InheritEnvs   *bool             `toml:"inherit_envs"`
+	Cgroup        cgroupFile        `toml:"cgroup"`
 	Concurrent    *int64            `toml:"concurrent" is:"a whole number"`
+	Weight        *int64            `toml:"weight" is:"a whole number"`
 	ReadyTimeout  *duration         `toml:"ready_timeout"`
 	AutoRestart   *bool             `toml:"auto_restart"`
+	GPU           *bool             `toml:"gpu"`
+	Pool          *string           `toml:"pool" is:"a string such as \"gpu\""`
 	ParallelReads *int64            `toml:"parallel_reads" is:"a whole number"`
 	ReadTimeout   *duration         `toml:"read_timeout"`
 }
@@ -93,5 +130,14 @@ type duration time.Duration
 func (d *duration) UnmarshalText(text []byte) error {
 	parsed, err := time.ParseDuration(string(text))
 	*d = duration(parsed)
+	return err
+}
+
+// size is a number of bytes, written as "64GiB". The schema pass has checked it.
+type size int64
+
+func (s *size) UnmarshalText(text []byte) error {
+	bytes, err := parseSize(string(text))
+	*s = size(bytes)
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"time"
@@ -21,6 +22,9 @@ type document struct {
 	name   string
 	places map[string]place // by full key, such as miners[1].id
 	faults []fault
+	notes  []fault // what does not stop anything
+
+	homeDir string // what a leading ~ stands for
 }
 
 type fault struct {
@@ -30,6 +34,16 @@ type fault struct {
 
 // complain notes a fault of the value at key. A key that is not in the file is placed at the table that should have it.
 func (d *document) complain(key, format string, args ...any) {
+	d.faults = append(d.faults, fault{d.find(key), key + ": " + fmt.Sprintf(format, args...)})
+}
+
+// warn notes something about the value at key that does not stop anything.
+func (d *document) warn(key, format string, args ...any) {
+	d.notes = append(d.notes, fault{d.find(key), key + ": " + fmt.Sprintf(format, args...)})
+}
+
+// find is the place of a key, or of the nearest table around it.
+func (d *document) find(key string) place {
 	at, known := d.places[key]
 	for parent := key; !known; at, known = d.places[parent] {
 		cut := strings.LastIndexAny(parent, ".[")
@@ -39,7 +53,19 @@ func (d *document) complain(key, format string, args ...any) {
 		}
 		parent = parent[:cut]
 	}
-	d.faults = append(d.faults, fault{at, key + ": " + fmt.Sprintf(format, args...)})
+	return at
+}
+
+// home expands a leading ~/ of the path at key.
+func (d *document) home(key, path string) string {
+	rest, found := strings.CutPrefix(path, "~/")
+	if !found {
+		return path
+	}
+	if d.homeDir == "" {
+		d.complain(key, "%q: the environment's HOME is not set", path)
+	}
+	return filepath.Join(d.homeDir, rest)
 }
 
 // err is all faults, one a line, in the order of the file.
@@ -47,11 +73,18 @@ func (d *document) err() error {
 	if len(d.faults) == 0 {
 		return nil
 	}
-	lines := make([]string, len(d.faults))
-	for i, f := range sorted(d.faults) {
-		lines[i] = fmt.Sprintf("%s:%d:%d: %s", d.name, f.at.line, f.at.column, f.text)
+	return errors.New(strings.Join(d.lines(d.faults), "\n"))
+}
+
+// warned is all warnings, in the order of the file.
+func (d *document) warned() []string { return d.lines(d.notes) }
+
+func (d *document) lines(faults []fault) []string {
+	var lines []string
+	for _, f := range sorted(faults) {
+		lines = append(lines, fmt.Sprintf("%s:%d:%d: %s", d.name, f.at.line, f.at.column, f.text))
 	}
-	return errors.New(strings.Join(lines, "\n"))
+	return lines
 }
 
 // read parses data into the keys of a file. Unknown keys and values of the wrong kind are faults, told by our own walk over
@@ -195,8 +228,15 @@ func (w *walk) value(node *unstable.Node, path string, schema reflect.Type, is s
 		}
 		return
 	}
+	if schema == reflect.TypeFor[size]() {
+		if bytes, err := parseSize(string(node.Data)); node.Kind != unstable.String || err != nil || bytes == 0 {
+			w.complain(path, `want a string such as "64GiB", of MiB, GiB or TiB`)
+		}
+		return
+	}
 	switch {
-	case schema.Kind() == reflect.String && node.Kind == unstable.String,
+	case schema.Kind() == reflect.Interface && (node.Kind == unstable.String || node.Kind == unstable.Integer),
+		schema.Kind() == reflect.String && node.Kind == unstable.String,
 		schema.Kind() == reflect.Bool && node.Kind == unstable.Bool,
 		schema.Kind() == reflect.Int64 && node.Kind == unstable.Integer:
 	case schema.Kind() == reflect.Slice && node.Kind == unstable.Array:
@@ -205,7 +245,7 @@ func (w *walk) value(node *unstable.Node, path string, schema reflect.Type, is s
 			if it.Node().Kind == unstable.Comment {
 				continue
 			}
-			w.value(it.Node(), fmt.Sprintf("%s[%d]", path, index), schema.Elem(), "a string")
+			w.value(it.Node(), fmt.Sprintf("%s[%d]", path, index), schema.Elem(), "")
 			index++
 		}
 	case (schema.Kind() == reflect.Struct || schema.Kind() == reflect.Map) && node.Kind == unstable.InlineTable:
@@ -219,7 +259,8 @@ func (w *walk) value(node *unstable.Node, path string, schema reflect.Type, is s
 
 // kinds says what a value without a tag has to be.
 var kinds = map[reflect.Kind]string{
-	reflect.Bool: "true or false", reflect.String: "a string", reflect.Slice: "a list of tables", reflect.Struct: "a table",
+	reflect.Bool: "true or false", reflect.String: "a string", reflect.Interface: `a miner such as 1000 or "f01000"`,
+	reflect.Slice: "a list of tables", reflect.Struct: "a table",
 }
 
 // tag is what the schema says that a key's value is.

@@ -1,0 +1,155 @@
+package config
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"posthaste/post"
+)
+
+// windowCards are those written, or one without a GPU in particular, and whether that is so.
+func (d *document) windowCards(f *file, pool string) ([]Card, bool) {
+	if len(f.Processors.WindowPoSt) == 0 {
+		card := newCard("card0")
+		card.Pool = pool
+		return []Card{card}, true
+	}
+	var cards []Card
+	for i, written := range f.Processors.WindowPoSt {
+		card := d.card(fmt.Sprintf("processors.window_post[%d]", i), "card"+strconv.Itoa(i), pool, written, cards)
+		cards = append(cards, card)
+	}
+	return cards, false
+}
+
+// winningCards are those written. Names differ from the window cards' too, since a card is known as worker/card.
+func (d *document) winningCards(f *file, pool string, others []Card) []Card {
+	var cards []Card
+	for i, written := range f.Processors.WinningPoSt {
+		key := fmt.Sprintf("processors.winning_post[%d]", i)
+		cards = append(cards, d.card(key, "winning"+strconv.Itoa(i), pool, written, slices.Concat(others, cards)))
+	}
+	return cards
+}
+
+// newCard is a card about which nothing is configured.
+func newCard(name string) Card {
+	return Card{
+		Name: name, InheritEnvs: true, Concurrent: 1, Weight: 1, ReadyTimeout: defaultReadyTimeout, AutoRestart: true,
+		Pool: post.DefaultPool, Reads: Reads{Parallel: defaultParallelReads, Timeout: defaultReadTimeout},
+	}
+}
+
+// card is the one written at key; others are those before it.
+func (d *document) card(key, name, pool string, w cardFile, others []Card) Card {
+	card := Card{
+		Name: or(w.Name, name), Bin: d.home(key+".bin", w.Bin), Args: w.Args, Envs: w.Envs,
+		InheritEnvs:  or(w.InheritEnvs, true),
+		Concurrent:   d.atLeast(key+".concurrent", w.Concurrent, 1, 1),
+		Weight:       d.atLeast(key+".weight", w.Weight, 1, 1),
+		CPUs:         d.cpus(key+".cgroup.cpuset", w.Cgroup.CPUSet),
+		GPU:          w.GPU,
+		Pool:         or(w.Pool, pool),
+		ReadyTimeout: d.positive(key+".ready_timeout", w.ReadyTimeout, defaultReadyTimeout),
+		AutoRestart:  or(w.AutoRestart, true),
+		Reads: Reads{
+			Parallel: d.atLeast(key+".parallel_reads", w.ParallelReads, 1, defaultParallelReads),
+			Timeout:  d.positive(key+".read_timeout", w.ReadTimeout, defaultReadTimeout),
+		},
+	}
+	d.checkName(key+".name", card.Name)
+	if slices.ContainsFunc(others, func(c Card) bool { return c.Name == card.Name }) {
+		d.complain(key+".name", "two cards are named %q", card.Name)
+	}
+	if w.Pool != nil {
+		d.checkName(key+".pool", card.Pool)
+	}
+	if card.Bin == "" && len(card.Args) > 0 {
+		d.complain(key+".args", "args need a bin; without one posthaste starts itself")
+	}
+	if w.Cgroup.GroupName != nil {
+		d.warn(key+".cgroup.group_name", "is not applied: a card is bound to its CPUs without a control group")
+	}
+	d.checkEnvs(key+".envs", card.Envs)
+	return card
+}
+
+func (d *document) cpus(key, set string) string {
+	set = strings.ReplaceAll(set, " ", "")
+	if set == "" {
+		return ""
+	}
+	if err := checkCPUs(set); err != nil {
+		d.complain(key, "%v", err)
+	}
+	return set
+}
+
+// checkEnvs checks the names, and expands the TMPDIR.
+func (d *document) checkEnvs(key string, envs map[string]string) {
+	for name, value := range envs {
+		if name == "" || strings.ContainsAny(name, "=\x00") {
+			d.complain(key, "%q is not the name of an environment variable", name)
+		}
+		if strings.ContainsRune(value, 0) {
+			d.complain(key+"."+name, "a value cannot hold a zero byte")
+		}
+		if name == "TMPDIR" {
+			envs[name] = d.home(key+"."+name, value)
+		}
+	}
+}
+
+// HasGPU is whether the card must find a GPU, where the configuration has the last word. machine says whether the machine has one.
+// A bin of one's own is taken for a GPU's: it is there because it is fast, and may take sectors of any size.
+func (c Card) HasGPU(machine bool) bool {
+	if c.GPU != nil {
+		return *c.GPU
+	}
+	devices, set := c.Envs["CUDA_VISIBLE_DEVICES"]
+	switch {
+	case c.Bin != "":
+		return true
+	case set:
+		return devices != "" && devices != "-1"
+	}
+	return machine
+}
+
+// AutoCardsFor is one card for each GPU that was found, or one on the CPU if none was. Each has a folder of its own under tmp for
+// its TMPDIR, where the proofs' library locks its GPU. The devices are in the order of the PCI bus, as nvidia-smi lists them.
+func AutoCardsFor(devices []string, tmp string) []Card {
+	if len(devices) == 0 {
+		card, gpu := newCard("cpu0"), false
+		card.GPU = &gpu
+		card.Envs = map[string]string{"TMPDIR": filepath.Join(tmp, card.Name)}
+		return []Card{card}
+	}
+	cards := make([]Card, len(devices))
+	for i := range devices {
+		card, gpu := newCard("gpu"+strconv.Itoa(i)), true
+		card.GPU = &gpu
+		card.Envs = map[string]string{
+			"CUDA_DEVICE_ORDER":    "PCI_BUS_ID",
+			"CUDA_VISIBLE_DEVICES": strconv.Itoa(i),
+			"TMPDIR":               filepath.Join(tmp, card.Name),
+		}
+		cards[i] = card
+	}
+	return cards
+}
+
+// UseDevices puts AutoCardsFor's cards, in the worker's pool, in the place of the one that stands for them. Without AutoCards it
+// does nothing.
+func (c *Config) UseDevices(devices []string, tmp string) {
+	if !c.AutoCards {
+		return
+	}
+	c.Cards = AutoCardsFor(devices, tmp)
+	for i := range c.Cards {
+		c.Cards[i].Pool = c.Worker.Pool
+	}
+}
