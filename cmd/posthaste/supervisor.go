@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -105,16 +106,12 @@ func (s *supervisor) launch(ctx context.Context, c *child, args []string) (*proc
 	run.cmd.Stdout, run.cmd.Stderr = write, logFile
 	run.cmd.Env = append(os.Environ(), c.env...)
 	run.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	err = run.cmd.Start()
+	err = run.start()
 	_ = write.Close()
 	if err != nil {
 		_ = read.Close()
 		return nil, fmt.Errorf("starting %s: %w", c.name, err)
 	}
-	go func() {
-		run.err = run.cmd.Wait()
-		close(run.done)
-	}()
 	line := make(chan []byte, 1)
 	go firstLine(read, line, c.logFile)
 	if err := c.awaitReady(ctx, run, line); err != nil {
@@ -122,6 +119,24 @@ func (s *supervisor) launch(ctx context.Context, c *child, args []string) (*proc
 		return nil, err
 	}
 	return run, nil
+}
+
+// start starts the process and waits for its end beside. The goroutine that does both keeps its thread for itself meanwhile: the
+// kernel sends the death signal when the thread ends that started the process, and Go ends threads as it likes.
+func (p *process) start() error {
+	started := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := p.cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		p.err = p.cmd.Wait()
+		close(p.done)
+	}()
+	return <-started
 }
 
 // firstLine sends the first line and copies all others into the log file, until the program closes its stdout.
