@@ -157,7 +157,11 @@ func TestRunningTemporal(t *testing.T) {
 
 	require.NoError(t, os.WriteFile(db+".lock", []byte(`{"pid":77}`), 0o600))
 	_, err = runningTemporal(t.Context(), db)
-	require.EqualError(t, err, db+" is in use by a process that does not say where it answers; wait until it is ready, or stop it")
+	require.EqualError(t, err, db+" is in use by temporal-dev pid 77, which does not say where it answers; wait until it is ready, or stop it")
+
+	require.NoError(t, os.WriteFile(db+".lock", nil, 0o600))
+	_, err = runningTemporal(t.Context(), db)
+	require.EqualError(t, err, db+" is in use by a process, which does not say where it answers; wait until it is ready, or stop it")
 }
 
 func TestATemporalThatIsStartedAgainKeepsItsPorts(t *testing.T) {

@@ -41,7 +41,11 @@ func runningTemporal(ctx context.Context, dbFile string) (*temporalReady, error)
 	}
 	var found temporalReady
 	if err := json.Unmarshal(data, &found); err != nil || found.Address == "" {
-		return nil, fmt.Errorf("%s is in use by a process that does not say where it answers; wait until it is ready, or stop it", dbFile)
+		holder := "a process"
+		if found.PID != 0 { // temporal-dev says who it is before it says where it answers
+			holder = fmt.Sprintf("temporal-dev pid %d", found.PID)
+		}
+		return nil, fmt.Errorf("%s is in use by %s, which does not say where it answers; wait until it is ready, or stop it", dbFile, holder)
 	}
 	dialer := net.Dialer{Timeout: 5 * time.Second}
 	conn, err := dialer.DialContext(ctx, "tcp", found.Address)

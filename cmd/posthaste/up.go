@@ -98,6 +98,8 @@ func (a *app) up(ctx context.Context, o upOptions, log *slog.Logger) error {
 	select {
 	case <-ctx.Done():
 		log.Info("stopping: worker, daemon, Temporal")
+		s.stop()
+		log.Info("stopped", "data", o.dataDir)
 		return nil
 	case err := <-s.died:
 		return err
