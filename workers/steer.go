@@ -1,0 +1,69 @@
+package workers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+
+	"posthaste/workflows"
+)
+
+// orderLimit is how long an order may take: a daemon runs it in milliseconds, and waits up to 10 s for the worker to take it.
+const orderLimit = 15 * time.Second
+
+// Errors of Order, to be told with errors.Is.
+var (
+	ErrNoWorker = errors.New("there is no such worker")
+	// The server keeps an order that no daemon has taken for a while, in memory: it is not known to be without effect.
+	ErrNoDaemon = errors.New("no daemon answers: start one (`posthaste daemon run`) and give the order again")
+)
+
+// Order gives a worker an order, an Update of its WorkerWorkflow (workflows.UpdatePause and so on), and returns when the worker has it or
+// the workflow has recorded it for later. It needs a running daemon.
+func Order(ctx context.Context, temporal client.Client, worker, update string, args ...any) (workflows.Told, error) {
+	var told workflows.Told
+	limited, cancel := context.WithTimeout(ctx, orderLimit)
+	defer cancel()
+	handle, err := temporal.UpdateWorkflow(limited, client.UpdateWorkflowOptions{
+		WorkflowID: workflows.WorkerWorkflowID(worker), UpdateName: update, Args: args, WaitForStage: client.WorkflowUpdateStageCompleted,
+	})
+	if err == nil {
+		err = handle.Get(limited, &told)
+	}
+	switch {
+	case err == nil:
+		return told, nil
+	case notFound(err):
+		return told, fmt.Errorf("worker %s: %w", worker, ErrNoWorker)
+	case ctx.Err() == nil && tookTooLong(limited, err):
+		return told, fmt.Errorf("worker %s: %w", worker, ErrNoDaemon)
+	default:
+		return told, fmt.Errorf("worker %s: %s: %w", worker, update, err)
+	}
+}
+
+// tookTooLong says that the time limit was the reason, which Temporal has several ways to say.
+func tookTooLong(limited context.Context, err error) bool {
+	var late *client.WorkflowUpdateServiceTimeoutOrCanceledError
+	var deadline *serviceerror.DeadlineExceeded
+	return limited.Err() != nil || errors.As(err, &late) || errors.As(err, &deadline) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// Forget ends the workflow of a worker that is gone for good, so that nobody counts on it. Its orders and fences are lost with it. A worker
+// that is alive comes back with its next report.
+func Forget(ctx context.Context, temporal client.Client, worker string) error {
+	limited, cancel := context.WithTimeout(ctx, orderLimit)
+	defer cancel()
+	err := temporal.TerminateWorkflow(limited, workflows.WorkerWorkflowID(worker), "", "forgotten by an operator")
+	if notFound(err) {
+		return fmt.Errorf("worker %s: %w", worker, ErrNoWorker)
+	}
+	if err != nil {
+		return fmt.Errorf("forgetting worker %s: %w", worker, err)
+	}
+	return nil
+}
