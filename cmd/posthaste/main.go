@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
 
 	"posthaste/config"
 )
@@ -59,6 +60,8 @@ type app struct {
 	logLevel   string // overrides log.level
 	stdout     io.Writer
 	stderr     io.Writer
+
+	dial func(config.Temporal, string, *slog.Logger) (client.Client, error) // nil: workers.Dial
 }
 
 // newRoot is the command tree.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -23,11 +22,12 @@ import (
 
 // status is what `posthaste status` shows, and its JSON.
 type status struct {
-	Temporal  string         `json:"temporal"`
-	Namespace string         `json:"namespace"`
-	Miners    []minerStatus  `json:"miners"`
-	Pollers   []pollerStatus `json:"pollers"`
-	Deadlines []workers.Row  `json:"deadlines"`
+	Temporal  string               `json:"temporal"`
+	Namespace string               `json:"namespace"`
+	Miners    []minerStatus        `json:"miners"`
+	Daemons   []daemonStatus       `json:"daemons"`
+	Workers   []workers.WorkerView `json:"workers"`
+	Deadlines []workers.Row        `json:"deadlines"`
 }
 
 // minerStatus is a MinerWorkflow.
@@ -37,11 +37,10 @@ type minerStatus struct {
 	Paused string `json:"paused,omitempty"`
 }
 
-// pollerStatus is who takes work from a task queue.
-type pollerStatus struct {
-	Queue    string    `json:"queue"`
+// daemonStatus is a process that drives workflows.
+type daemonStatus struct {
 	Identity string    `json:"identity"`
-	Last     time.Time `json:"last"`
+	Last     time.Time `json:"last"` // when it asked for work last
 }
 
 // newStatus is the overview.
@@ -52,26 +51,21 @@ func newStatus(a *app) *cobra.Command {
 		Short: "Show miners, who is working, and the deadlines under way",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, log, err := a.load()
+			c, err := a.connect(cmd)
 			if err != nil {
 				return err
 			}
-			temporal, err := workers.Dial(c.Temporal, "posthaste status", log)
-			if err != nil {
-				return err
-			}
-			defer temporal.Close()
-			ctx, cancel := context.WithTimeout(cmd.Context(), 20*time.Second)
+			defer c.Close()
+			ctx, cancel := context.WithTimeout(cmd.Context(), lookLimit)
 			defer cancel()
-			s, err := readStatus(ctx, temporal, all)
+			s, err := readStatus(ctx, c, all)
 			if err != nil {
-				return fmt.Errorf("asking the Temporal server at %s (is it running? see temporal.address): %w", c.Temporal.Address, err)
+				return c.explain(err)
 			}
-			s.Temporal, s.Namespace = c.Temporal.Address, c.Temporal.Namespace
 			if asJSON {
-				return json.NewEncoder(a.stdout).Encode(s)
+				return printJSON(a.stdout, s)
 			}
-			s.print(a.stdout)
+			s.print(a.stdout, time.Now())
 			return nil
 		},
 	}
@@ -80,27 +74,21 @@ func newStatus(a *app) *cobra.Command {
 	return cmd
 }
 
-func readStatus(ctx context.Context, temporal client.Client, all bool) (*status, error) {
-	s := &status{}
+func readStatus(ctx context.Context, temporal *connection, all bool) (*status, error) {
+	s := &status{Temporal: temporal.Address, Namespace: temporal.Namespace}
 	var err error
 	if s.Miners, err = readMiners(ctx, temporal); err != nil {
 		return nil, err
 	}
-	for _, queue := range []struct {
-		name string
-		kind enums.TaskQueueType
-	}{
-		{workflows.QueueChain, enums.TASK_QUEUE_TYPE_WORKFLOW},
-		{workflows.QueueSectors, enums.TASK_QUEUE_TYPE_ACTIVITY},
-		{post.DefaultSettings().ProveQueue, enums.TASK_QUEUE_TYPE_ACTIVITY},
-	} {
-		described, err := temporal.DescribeTaskQueue(ctx, queue.name, queue.kind)
-		if err != nil {
-			return nil, fmt.Errorf("describing task queue %s: %w", queue.name, err)
-		}
-		for _, p := range described.GetPollers() {
-			s.Pollers = append(s.Pollers, pollerStatus{Queue: queue.name, Identity: p.GetIdentity(), Last: p.GetLastAccessTime().AsTime()})
-		}
+	described, err := temporal.DescribeTaskQueue(ctx, workflows.QueueChain, enums.TASK_QUEUE_TYPE_WORKFLOW)
+	if err != nil {
+		return nil, fmt.Errorf("describing task queue %s: %w", workflows.QueueChain, err)
+	}
+	for _, p := range described.GetPollers() {
+		s.Daemons = append(s.Daemons, daemonStatus{Identity: p.GetIdentity(), Last: p.GetLastAccessTime().AsTime()})
+	}
+	if s.Workers, err = workers.ReadWorkers(ctx, temporal, temporal.Namespace); err != nil {
+		return nil, err
 	}
 	query := "ExecutionStatus = 'Running' OR ExecutionStatus = 'Failed'"
 	if all {
@@ -136,7 +124,7 @@ func readMiners(ctx context.Context, temporal client.Client) ([]minerStatus, err
 }
 
 // print is the overview for people.
-func (s *status) print(out io.Writer) {
+func (s *status) print(out io.Writer, now time.Time) {
 	fmt.Fprintf(out, "Temporal %s, namespace %s\n", s.Temporal, s.Namespace)
 	for _, m := range s.Miners {
 		line := fmt.Sprintf("Miner %s: %s", m.Miner, m.State)
@@ -148,18 +136,19 @@ func (s *status) print(out io.Writer) {
 	if len(s.Miners) == 0 {
 		fmt.Fprintln(out, "No miner is watched: is a daemon running, and are there [[miners]] in its posthaste.toml?")
 	}
-	t := newTable(out)
-	t.AppendHeader(table.Row{"Queue", "Polled by", "Last seen"})
-	for _, p := range s.Pollers {
-		t.AppendRow(table.Row{p.Queue, p.Identity, time.Since(p.Last).Round(time.Second).String() + " ago"})
+	for _, d := range s.Daemons {
+		fmt.Fprintf(out, "Daemon %s: seen %s\n", strings.TrimPrefix(d.Identity, "daemon "), ago(d.Last, now))
 	}
-	t.Render()
+	if len(s.Daemons) == 0 {
+		fmt.Fprintln(out, "No daemon is running: nothing is decided, sent or counted until one is.")
+	}
+	s.printWorkers(out, now)
 	if len(s.Deadlines) == 0 {
 		fmt.Fprintln(out, "No deadline is under way.")
 		return
 	}
-	t = newTable(out)
-	t.AppendHeader(table.Row{"Miner", "Deadline", "Partition", "State", "Sectors", "Skipped", "Tries", "Card", "Open", "Close", "Landed", "Reason"})
+	t := newTable(out)
+	t.AppendHeader(table.Row{"Miner", "Deadline", "Partition", "State", "Sectors", "Skipped", "Tries", "Card", "Open", "Close", "Landed", "Waits for", "Reason"})
 	for _, row := range s.Deadlines {
 		d := row.Board.Deadline
 		state := string(row.Board.State)
@@ -167,7 +156,7 @@ func (s *status) print(out io.Writer) {
 			state += " (" + row.Status + ")"
 		}
 		if len(row.Board.Partitions) == 0 {
-			t.AppendRow(table.Row{post.MinerName(d.Miner), d.Index, "", state, "", "", "", "", d.Open, d.Close, "", row.Board.Reason})
+			t.AppendRow(table.Row{post.MinerName(d.Miner), d.Index, "", state, "", "", "", "", d.Open, d.Close, "", "", row.Board.Reason})
 		}
 		for _, p := range row.Board.Partitions {
 			landed := any("")
@@ -175,8 +164,24 @@ func (s *status) print(out io.Writer) {
 				landed = p.Landed
 			}
 			t.AppendRow(table.Row{post.MinerName(d.Miner), d.Index, p.Index, p.State, p.Sectors, p.CountSkipped(), p.Tries,
-				row.Card(p), d.Open, d.Close, landed, p.Reason})
+				row.Card(p), d.Open, d.Close, landed, p.Waits, p.Reason})
 		}
+	}
+	t.SetColumnConfigs([]table.ColumnConfig{{Name: "Waits for", WidthMax: 60}, {Name: "Reason", WidthMax: 60}})
+	t.Render()
+}
+
+// printWorkers is the short table of the workers; `posthaste worker list` and `info` have the rest.
+func (s *status) printWorkers(out io.Writer, now time.Time) {
+	if len(s.Workers) == 0 {
+		fmt.Fprintln(out, "No worker is known: nothing is proven until one is started.")
+		return
+	}
+	colours := colourful(out)
+	t := newTable(out)
+	t.AppendHeader(table.Row{"Worker", "State", "Cards", "Jobs", "Last seen"})
+	for _, v := range s.Workers {
+		t.AppendRow(table.Row{v.Name, stateCell(v, now, colours), cardsCell(v, colours), jobsCell(v), ago(v.Seen, now)})
 	}
 	t.Render()
 }

@@ -8,7 +8,7 @@ import (
 
 // newWorker is the process that proves.
 func newWorker(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "worker", Short: "Prove on this machine's cards", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "worker", Short: "Prove on this machine's cards; see and steer workers", Args: cobra.NoArgs}
 	cmd.AddCommand(&cobra.Command{
 		Use:   "run",
 		Short: "Keep a proving process per card and take jobs until stopped",
@@ -27,5 +27,6 @@ func newWorker(a *app) *cobra.Command {
 			return runProcess(cmd.Context(), log, workers.Worker(c, log))
 		},
 	})
+	cmd.AddCommand(newWorkerList(a), newWorkerInfo(a), newWorkerPause(a), newWorkerResume(a), newWorkerDrain(a), newWorkerUnfence(a), newWorkerForget(a))
 	return cmd
 }
