@@ -1,7 +1,6 @@
 package prover
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,7 +106,7 @@ func (p *Pool) await(ctx context.Context, c *card) bool {
 // runOnce starts a card's process, offers it to jobs once it is ready, and returns when it has ended.
 func (p *Pool) runOnce(ctx context.Context, c *card) {
 	started := time.Now()
-	ch, err := launch(c.config, p.kind, p.log)
+	ch, err := launch(c.config, p.kind, p.snarkMemory(), p.log)
 	if err != nil {
 		p.starting(c, nil)
 		p.ended(c, nil, &CardError{Card: c.config.Name, Kind: ErrNotReady, Detail: err.Error()}, 0)
@@ -115,7 +114,7 @@ func (p *Pool) runOnce(ctx context.Context, c *card) {
 	}
 	p.starting(c, ch)
 	// The watcher tells the pool of readiness, and kills; this goroutine must wait, with its thread.
-	go p.watchStart(ctx, c, ch, cmp.Or(c.config.ReadyTimeout, defaultReadyTimeout))
+	go p.watchStart(ctx, c, ch, c.config.readyTimeout())
 	ch.wait()
 	p.ended(c, ch, ch.goneErr, time.Since(started))
 }

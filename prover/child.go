@@ -8,8 +8,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -25,17 +28,23 @@ const (
 
 // child is one running processor of a card, seen from the parent.
 type child struct {
+	config  CardConfig
 	card    string
 	kind    string
 	log     *slog.Logger
+	memory  *Memory // that its SNARKs wait for, nil if none
 	cmd     *exec.Cmd
 	pipes   []*os.File // our ends of stdout, stderr and progress
 	stdin   *os.File
 	writing sync.Mutex // one request at a time on stdin
+	gate    *os.File
+	gating  sync.Mutex // one line at a time on gate
 	readers sync.WaitGroup
 	ready   chan struct{} // closed at the ready line
 	gone    chan struct{} // closed when the process has ended and its pipes are read
 	goneErr error         // set before gone is closed
+
+	announced chan struct{} // closed when it has told its devices, or never will
 
 	lastTick atomic.Int64 // UnixNano of the last progress line; 0: none yet, so maybe a foreign program
 	killedAs atomic.Pointer[error]
@@ -46,63 +55,7 @@ type child struct {
 	nextID uint64
 	asked  map[uint64]*asking
 	tail   []string
-}
-
-// asking is one request that a child is working on.
-type asking struct {
-	id     uint64
-	answer chan response // buffered; one at most
-	news   chan struct{} // buffered: something below has changed
-	end    chan struct{} // closed when the child says that no more progress comes
-
-	answered, ended bool // guarded by the child's mu: when both are true nothing more comes
-
-	mu    sync.Mutex
-	state post.Progress
-	line  progressLine // phase times and kind of error, collected
-	bad   []post.Skipped
-}
-
-// launch starts the process of a card. It must be waited for by the same goroutine, locked to its thread until then: the
-// kernel sends the child its death signal when the *thread* that started it ends.
-func launch(config CardConfig, kind string, log *slog.Logger) (*child, error) {
-	cmd, err := config.command(kind)
-	if err != nil {
-		return nil, err
-	}
-	c := &child{
-		card: config.Name, kind: kind, log: log, cmd: cmd,
-		ready: make(chan struct{}), gone: make(chan struct{}), asked: map[uint64]*asking{},
-	}
-	var theirs []*os.File
-	pipe := func() (r, w *os.File) {
-		if err == nil {
-			r, w, err = os.Pipe()
-		}
-		return r, w
-	}
-	stdinR, stdinW := pipe()
-	stdoutR, stdoutW := pipe()
-	stderrR, stderrW := pipe()
-	progressR, progressW := pipe()
-	theirs = []*os.File{stdinR, stdoutW, stderrW, progressW}
-	c.stdin, c.pipes = stdinW, []*os.File{stdoutR, stderrR, progressR}
-	if err == nil {
-		cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = stdinR, stdoutW, stderrW, []*os.File{progressW}
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-		err = cmd.Start()
-	}
-	for _, file := range theirs {
-		_ = file.Close()
-	}
-	if err != nil {
-		c.closePipes()
-		return nil, fmt.Errorf("starting %s: %w", cmd.Path, err)
-	}
-	c.readers.Go(func() { c.readAnswers(stdoutR) })
-	c.readers.Go(func() { c.readLog(stderrR) })
-	c.readers.Go(func() { c.readProgress(progressR) })
-	return c, nil
+	device string // the GPUs that it has announced
 }
 
 // wait returns when the process has ended, whoever ended it, and everything that waits for it has been told.
@@ -123,6 +76,12 @@ func (c *child) wait() {
 	c.closePipes()
 	<-read
 	c.goneErr = c.deathReason(err)
+	c.mu.Lock()
+	left := slices.Collect(maps.Values(c.asked))
+	c.mu.Unlock()
+	for _, a := range left {
+		a.finish()
+	}
 	close(c.gone)
 }
 
@@ -158,8 +117,18 @@ func (c *child) kill(reason error) {
 	}
 }
 
+// killIfThere is kill for a process that should have ended of itself.
+func (c *child) killIfThere(reason error) {
+	c.mu.Lock()
+	ended := c.ended
+	c.mu.Unlock()
+	if !ended {
+		c.kill(reason)
+	}
+}
+
 func (c *child) closePipes() {
-	for _, file := range append([]*os.File{c.stdin}, c.pipes...) {
+	for _, file := range append([]*os.File{c.stdin, c.gate}, c.pipes...) {
 		if file != nil {
 			_ = file.Close()
 		}
@@ -173,33 +142,6 @@ func (c *child) silence() time.Duration {
 		return 0
 	}
 	return time.Since(time.Unix(0, last))
-}
-
-// ask sends a task. The answer, or the child's end, comes on the channels.
-func (c *child) ask(task Task) (*asking, error) {
-	a := &asking{answer: make(chan response, 1), news: make(chan struct{}, 1), end: make(chan struct{})}
-	c.mu.Lock()
-	c.nextID++
-	id := c.nextID
-	a.id = id
-	c.asked[id] = a
-	c.mu.Unlock()
-	line, err := json.Marshal(struct {
-		ID   uint64 `json:"id"`
-		Task Task   `json:"task"`
-	}{id, task})
-	if err != nil {
-		return nil, err
-	}
-	// Not here: a child that does not read would hold the caller. If the write fails, the child is about to end.
-	go func() {
-		c.writing.Lock()
-		defer c.writing.Unlock()
-		if _, err := c.stdin.Write(append(line, '\n')); err != nil && !errors.Is(err, os.ErrClosed) {
-			c.log.Warn("a task could not be handed to the card's process", "card", c.card, "error", err)
-		}
-	}()
-	return a, nil
 }
 
 // lines calls f for every line until the pipe ends.
@@ -218,28 +160,48 @@ func (c *child) lines(from io.Reader, f func(line []byte)) {
 func (c *child) readAnswers(stdout io.Reader) {
 	announced := false
 	want := c.kind + " processor ready"
+	skipped := grumbler{log: c.log.With("card", c.card)}
+	defer skipped.flush()
 	c.lines(stdout, func(line []byte) {
 		if !announced {
 			if string(line) == want {
 				announced = true
+				c.awaitDevices()
 				close(c.ready)
 				return
 			}
-			c.log.Warn("skipping output of a card's process before its ready line", "card", c.card, "line", clip(line), "expected", want)
+			skipped.line("skipping output of a card's process before its ready line", "line", clip(line), "expected", want)
 			return
 		}
 		var r response
 		if err := json.Unmarshal(line, &r); err != nil || r.ID == nil {
-			c.log.Warn("skipping output of a card's process that is not an answer", "card", c.card, "line", clip(line), "error", err)
+			skipped.line("skipping output of a card's process that is not an answer", "line", clip(line), "error", err)
 			return
 		}
 		a := c.take(*r.ID)
 		if a == nil {
-			c.log.Warn("skipping an answer that nobody waits for", "card", c.card, "id", *r.ID)
+			skipped.line("skipping an answer that nobody waits for", "id", *r.ID)
 			return
 		}
+		a.finish()
 		a.answer <- r
 	})
+	// Without its stdout it is of no use, even if it lives on. If it is just ending, how it ends is worth knowing.
+	time.AfterFunc(drainGrace, func() { c.killIfThere(errMute) })
+}
+
+// errMute is why a child is killed whose answers nobody can hear.
+var errMute = fmt.Errorf("%w: it has closed its stdout", ErrCardCrashed)
+
+// awaitDevices returns when our own processor's devices are known, which it announces on another pipe before it is ready.
+func (c *child) awaitDevices() {
+	if c.config.Bin != "" {
+		return // a foreign program announces none
+	}
+	select {
+	case <-c.announced:
+	case <-time.After(progressGrace):
+	}
 }
 
 func (c *child) readLog(stderr io.Reader) {
@@ -253,39 +215,26 @@ func (c *child) readLog(stderr io.Reader) {
 		c.tail = append(c.tail, clip(line))
 		c.tail = c.tail[max(0, len(c.tail)-tailLines):]
 		c.mu.Unlock()
+		if c.config.GPU && isFallback(line) {
+			c.log.Error("the proofs library goes on on the CPU; killing the card's process", "card", c.card, "line", clip(line))
+			c.kill(ErrFellBack)
+		}
 	})
 }
 
-// take gives the asking that an answer is for, once. It stays known until its progress has ended, whose lines may be read
-// later.
-func (c *child) take(id uint64) *asking {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	a := c.asked[id]
-	if a == nil || a.answered {
-		return nil
-	}
-	a.answered = true
-	if a.ended {
-		delete(c.asked, id)
-	}
-	return a
-}
-
-// forget drops an asking of which nothing more is wanted.
-func (c *child) forget(a *asking) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.asked, a.id)
-}
-
 func (c *child) readProgress(pipe io.Reader) {
+	announce := sync.OnceFunc(func() { close(c.announced) })
+	defer announce()
 	c.lines(pipe, func(raw []byte) {
 		var line progressLine
 		if json.Unmarshal(raw, &line) != nil {
 			return
 		}
 		c.lastTick.Store(time.Now().UnixNano())
+		if line.Devices != nil {
+			c.found(*line.Devices)
+			announce()
+		}
 		c.mu.Lock()
 		a := c.asked[line.ID] // there is no ID 0, as signs of life have
 		if a != nil && a.ended {
@@ -298,32 +247,39 @@ func (c *child) readProgress(pipe io.Reader) {
 			}
 		}
 		c.mu.Unlock()
-		if a != nil {
-			a.tell(line)
+		if a == nil {
+			return
+		}
+		a.tell(line)
+		if line.Phase == post.PhaseMemory {
+			go c.admit(a)
 		}
 	})
 }
 
-// tell takes in a progress line.
-func (a *asking) tell(line progressLine) {
-	a.mu.Lock()
-	if line.Phase != "" {
-		a.state.Phase, a.state.Done, a.state.Of = line.Phase, line.Done, line.Of
+// found takes note of the GPUs that the process has announced.
+func (c *child) found(devices []string) {
+	c.mu.Lock()
+	c.device = strings.Join(devices, ", ")
+	c.mu.Unlock()
+	if c.config.GPU && len(devices) == 0 {
+		c.kill(noDevice(c.config))
 	}
-	if line.Bad != nil {
-		a.bad = append(a.bad, *line.Bad)
+}
+
+// devices are the names of the GPUs that the process has announced.
+func (c *child) devices() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.device
+}
+
+// peakBytes is the most memory that the process has had resident, parameters that it shares with others included; 0 if it is not known.
+func (c *child) peakBytes() int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))
+	if err != nil {
+		return 0
 	}
-	a.line.Vanilla += line.Vanilla
-	a.line.Snark += line.Snark
-	if line.Kind != "" {
-		a.line.Kind = line.Kind
-	}
-	a.mu.Unlock()
-	select {
-	case a.news <- struct{}{}:
-	default:
-	}
-	if line.End {
-		close(a.end)
-	}
+	peak, _ := kibibytes(string(text), "VmHWM:")
+	return peak
 }

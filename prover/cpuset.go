@@ -60,30 +60,28 @@ func onCPUs(list string, log *slog.Logger, start func() error) error {
 
 // bind binds the calling thread to those of the CPUs that it may have, and returns what undoes that.
 func bind(wanted []int, log *slog.Logger) (restore func(), err error) {
-	var before, set unix.CPUSet
+	var before, set, after unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &before); err != nil {
-		return nil, fmt.Errorf("reading the CPUs that this process may use: %w", err)
+		return nil, fmt.Errorf("reading the CPUs of this process: %w", err)
 	}
-	var missing []int
 	for _, cpu := range wanted {
-		if before.IsSet(cpu) {
-			set.Set(cpu)
-		} else {
-			missing = append(missing, cpu)
-		}
+		set.Set(cpu)
 	}
-	if set.Count() == 0 {
+	// The kernel leaves out what there is not, or what this process's cgroup has not, and refuses if that leaves none.
+	if err := unix.SchedSetaffinity(0, &set); errors.Is(err, unix.EINVAL) {
 		return nil, errors.New("this process may use none of them")
-	}
-	if len(missing) > 0 {
-		log.Warn("a card does without CPUs that this process may not use", "missing", missing)
-	}
-	if err := unix.SchedSetaffinity(0, &set); err != nil {
+	} else if err != nil {
 		return nil, fmt.Errorf("binding: %w", err)
 	}
-	return func() {
+	restore = func() {
 		if err := unix.SchedSetaffinity(0, &before); err != nil {
 			log.Error("the thread that starts a card keeps the card's CPUs", "error", err)
 		}
-	}, nil
+	}
+	if err := unix.SchedGetaffinity(0, &after); err == nil {
+		if missing := slices.DeleteFunc(wanted, after.IsSet); len(missing) > 0 {
+			log.Warn("a card does without CPUs that this process may not use", "missing", missing)
+		}
+	}
+	return restore, nil
 }

@@ -41,7 +41,11 @@ func TestMain(m *testing.M) {
 		}
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
-		if err := RunProcessor(ctx, KindWindow, os.Stdin, os.Stdout, ProcessorOptions{}); err != nil {
+		kind := KindWindow
+		if len(os.Args) == 3 && os.Args[1] == "processor" { // as a card without a bin is started
+			kind = os.Args[2]
+		}
+		if err := RunProcessor(ctx, kind, os.Stdin, os.Stdout, ProcessorOptions{}); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -84,6 +88,10 @@ func fakeChild(behaviour string) {
 		}
 	case "garbage first":
 		fmt.Println("CUDA version 12")
+	case "holds memory":
+		holdMemory()
+	case "one GPU", "no GPU":
+		_, _ = fmt.Fprintln(os.NewFile(3, "progress"), map[string]string{"one GPU": `{"devices":["NVIDIA H200"]}`, "no GPU": `{"devices":[]}`}[behaviour])
 	case "deaf":
 		fmt.Println("window_post processor ready")
 		for {
@@ -146,6 +154,16 @@ func fakeAnswer(behaviour string, id uint64, task Task) {
 		fmt.Printf(`{"id":%d,"err_msg":null,"output":{"proofs":[],"faults":[%d]}}`+"\n", id, task.Replicas[0].SectorID)
 		time.Sleep(100 * time.Millisecond) // until the answer is
 		_, _ = fmt.Fprintf(pipe, `{"id":%d,"bad":{"sector":%d,"reason":"its disk is on fire"}}`+"\n"+`{"id":%d,"end":true}`+"\n", id, task.Replicas[0].SectorID, id)
+	case "falls back":
+		fmt.Fprintln(os.Stderr, "2026-11-21T01:12:25.526 WARN bellperson::gpu::locks > GPU Multiexp failed! Falling back to CPU... Error: EC GPU error: out of memory")
+		if os.Getenv("ANSWERS") == "" { // it computes for hours
+			return
+		}
+		fmt.Println(good)
+	case "gated":
+		go gated(id, good)
+	case "mute":
+		_ = os.Stdout.Close()
 	case "stops ticking":
 		if fd := os.Getenv(ProgressEnv); fd != "" {
 			pipe := os.NewFile(3, "progress")
@@ -153,6 +171,50 @@ func fakeAnswer(behaviour string, id uint64, task Task) {
 		}
 	default:
 		fmt.Println(good)
+	}
+}
+
+// gated waits for leave to compute as our own processor does, and notes in the file SNARKS when it begins and ends.
+func gated(id uint64, good string) {
+	pipe := os.NewFile(3, "progress")
+	note := func(what string) {
+		file, err := os.OpenFile(os.Getenv("SNARKS"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+		if err != nil {
+			panic(err)
+		}
+		_, _ = file.WriteString(what + "\n")
+		_ = file.Close()
+	}
+	g, err := inheritedGate()
+	if err != nil || g == nil {
+		panic("no gate")
+	}
+	if err := g.wait(context.Background(), id, func() { _, _ = fmt.Fprintf(pipe, `{"id":%d,"phase":"memory"}`+"\n", id) }); err != nil {
+		note("stopped")
+		fmt.Printf(`{"id":%d,"err_msg":%q,"output":null}`+"\n", id, err)
+		return
+	}
+	note("begin")
+	_, _ = fmt.Fprintf(pipe, `{"id":%d,"phase":"snark"}`+"\n", id)
+	length, _ := time.ParseDuration(os.Getenv("SNARK_TAKES"))
+	time.Sleep(length)
+	note("end")
+	_, _ = fmt.Fprintf(pipe, `{"id":%d,"end":true}`+"\n", id)
+	fmt.Println(good)
+}
+
+// holdMemory takes memory in the folder MEMORY, says so and keeps it until it is killed.
+func holdMemory() {
+	m, err := NewMemory(os.Getenv("MEMORY"), 1, 1)
+	if err == nil {
+		_, err = m.Acquire(context.Background())
+	}
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println("held")
+	for {
+		time.Sleep(time.Hour)
 	}
 }
 

@@ -3,10 +3,13 @@ package prover
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
+	"syscall"
 	"time"
 )
 
@@ -26,7 +29,22 @@ type CardConfig struct {
 	Fenced       string            // if not empty it starts fenced, for this reason
 }
 
-const defaultReadyTimeout = 5 * time.Second
+const (
+	defaultReadyTimeout = 5 * time.Second
+	gpuReadyTimeout     = 30 * time.Second // of our own processor, which looks for its GPUs before it is ready
+)
+
+// readyTimeout is how long a start may take.
+func (c CardConfig) readyTimeout() time.Duration {
+	switch {
+	case c.ReadyTimeout > 0:
+		return c.ReadyTimeout
+	case c.GPU && c.Bin == "":
+		return gpuReadyTimeout
+	default:
+		return defaultReadyTimeout
+	}
+}
 
 // command is the process to start.
 func (c CardConfig) command(kind string) (*exec.Cmd, error) {
@@ -44,16 +62,76 @@ func (c CardConfig) command(kind string) (*exec.Cmd, error) {
 			return nil, fmt.Errorf("making TMPDIR: %w", err)
 		}
 	}
+	env := c.environment(os.Environ())
+	if no := env["BELLMAN_NO_GPU"]; c.GPU && c.Bin == "" && no != "" && no != "0" {
+		return nil, fmt.Errorf("it shall use a GPU, but BELLMAN_NO_GPU=%s is set, with which the library uses none and does not say so", no)
+	}
 	cmd := exec.Command(bin, args...)
 	cmd.Env = []string{} // not nil, which would mean all of ours
-	if !c.CleanEnv {
-		cmd.Env = os.Environ()
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		cmd.Env = append(cmd.Env, name+"="+env[name])
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.Envs)) {
-		cmd.Env = append(cmd.Env, name+"="+c.Envs[name])
-	}
-	cmd.Env = append(cmd.Env, ProgressEnv+"=3")
 	return cmd, nil
+}
+
+// environment is what the process sees, each name once: the configured variables go before the inherited ones.
+func (c CardConfig) environment(inherited []string) map[string]string {
+	env := map[string]string{}
+	if !c.CleanEnv {
+		for _, pair := range inherited {
+			name, value, _ := strings.Cut(pair, "=")
+			env[name] = value
+		}
+	}
+	maps.Copy(env, c.Envs)
+	if c.GPU {
+		env["RUST_LOG"] = hearFallback(env["RUST_LOG"])
+	}
+	// A foreign program does not know these and needs not; one that starts our processor in the end hands them on.
+	env[ProgressEnv], env[GateEnv] = "3", "4"
+	return env
+}
+
+// launch starts the process of a card. It must be waited for by the same goroutine, locked to its thread until then: the
+// kernel sends the child its death signal when the *thread* that started it ends. What it computes waits for the memory, nil for none.
+func launch(config CardConfig, kind string, memory *Memory, log *slog.Logger) (*child, error) {
+	cmd, err := config.command(kind)
+	if err != nil {
+		return nil, err
+	}
+	c := &child{
+		config: config, card: config.Name, kind: kind, log: log, memory: memory, cmd: cmd,
+		ready: make(chan struct{}), gone: make(chan struct{}), announced: make(chan struct{}), asked: map[uint64]*asking{},
+	}
+	pipe := func() (r, w *os.File) {
+		if err == nil {
+			r, w, err = os.Pipe()
+		}
+		return r, w
+	}
+	stdinR, stdinW := pipe()
+	stdoutR, stdoutW := pipe()
+	stderrR, stderrW := pipe()
+	progressR, progressW := pipe()
+	gateR, gateW := pipe()
+	theirs := []*os.File{stdinR, stdoutW, stderrW, progressW, gateR}
+	c.stdin, c.gate, c.pipes = stdinW, gateW, []*os.File{stdoutR, stderrR, progressR}
+	if err == nil {
+		cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = stdinR, stdoutW, stderrW, []*os.File{progressW, gateR}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+		err = onCPUs(config.CPUs, log.With("card", config.Name), cmd.Start)
+	}
+	for _, file := range theirs {
+		_ = file.Close()
+	}
+	if err != nil {
+		c.closePipes()
+		return nil, fmt.Errorf("starting %s: %w", cmd.Path, err)
+	}
+	c.readers.Go(func() { c.readAnswers(stdoutR) })
+	c.readers.Go(func() { c.readLog(stderrR) })
+	c.readers.Go(func() { c.readProgress(progressR) })
+	return c, nil
 }
 
 // validate names what is wrong with the cards of a pool.

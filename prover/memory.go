@@ -173,3 +173,11 @@ func (m *Memory) giveBack(file *os.File) {
 	defer m.mu.Unlock()
 	m.wake()
 }
+
+// snarkMemory is what the SNARKs of a pool wait for, nil for nothing. Winning proofs are small, and late within seconds.
+func (p *Pool) snarkMemory() *Memory {
+	if p.kind != KindWindow {
+		return nil
+	}
+	return p.limits.Memory
+}

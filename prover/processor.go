@@ -57,7 +57,7 @@ func RunProcessor(ctx context.Context, kind string, in io.Reader, out io.Writer,
 		opts.Log = slog.Default()
 	}
 	if opts.Progress == nil {
-		pipe, err := inheritedProgress()
+		pipe, err := inheritedPipe(ProgressEnv, "progress")
 		if err != nil {
 			return err
 		}
@@ -65,11 +65,19 @@ func RunProcessor(ctx context.Context, kind string, in io.Reader, out io.Writer,
 			opts.Progress = pipe
 		}
 	}
+	var gate *gate
+	if opts.Progress != nil { // by which it asks for leave
+		var err error
+		if gate, err = inheritedGate(); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p := &processor{kind: kind, out: out, opts: opts, progress: newProgressWriter(opts.Progress)}
+	p := &processor{kind: kind, out: out, opts: opts, progress: newProgressWriter(opts.Progress), gate: gate}
 	if p.progress != nil {
 		go p.progress.tick(ctx)
+		p.announceDevices()
 	}
 	if err := p.line([]byte(kind + " processor ready")); err != nil {
 		return fmt.Errorf("announcing the processor: %w", err)
@@ -96,9 +104,19 @@ type processor struct {
 	kind     string
 	opts     ProcessorOptions
 	progress *progressWriter // nil without a parent of ours
+	gate     *gate           // likewise
 
 	mu  sync.Mutex // one line at a time
 	out io.Writer
+}
+
+// announceDevices tells the parent what GPUs there are.
+func (p *processor) announceDevices() {
+	names, err := Devices()
+	if err != nil {
+		p.opts.Log.Error("the GPUs are not known", "error", err)
+	}
+	p.progress.devices(names)
 }
 
 // serve reads tasks until in ends.
@@ -178,10 +196,14 @@ func (p *processor) window(ctx context.Context, id uint64, task Task) (*Output, 
 		known, skipped = vanillas.Skipped, vanillas.Skipped
 		// A parent of damocles takes no proof beside faults, so it is not worth the card's time.
 		if len(known) == 0 || p.progress != nil {
+			waitStart := time.Now()
+			if err := p.gate.wait(ctx, id, func() { p.progress.phase(id, post.PhaseMemory, len(vanillas.Good)) }); err != nil {
+				return nil, err
+			}
 			p.progress.phase(id, post.PhaseSnark, len(vanillas.Good))
 			snarkStart := time.Now()
 			proof, skipped, err = Snark(ctx, vanillas)
-			p.progress.times(id, snarkStart.Sub(start), time.Since(snarkStart))
+			p.progress.times(id, waitStart.Sub(start), snarkStart.Sub(waitStart), time.Since(snarkStart))
 			p.progress.found(id, skipped, known)
 		}
 	}

@@ -33,9 +33,11 @@ type progressLine struct {
 	Of      int           `json:"of,omitempty"`
 	Bad     *post.Skipped `json:"bad,omitempty"`
 	Vanilla time.Duration `json:"vanilla_ns,omitempty"` // how long the phases took
+	Wait    time.Duration `json:"wait_ns,omitempty"`    // for memory
 	Snark   time.Duration `json:"snark_ns,omitempty"`
-	End     bool          `json:"end,omitempty"`  // nothing more comes for this ID
-	Kind    string        `json:"kind,omitempty"` // of an error: what err_msg cannot say
+	End     bool          `json:"end,omitempty"`     // nothing more comes for this ID
+	Kind    string        `json:"kind,omitempty"`    // of an error: what err_msg cannot say
+	Devices *[]string     `json:"devices,omitempty"` // names of the GPUs found; once, before the ready line
 }
 
 // kindParameters is progressLine.Kind of an ErrParameters.
@@ -55,22 +57,23 @@ func newProgressWriter(out io.Writer) *progressWriter {
 	return &progressWriter{out: out, last: map[uint64]time.Time{}}
 }
 
-// inheritedProgress opens the descriptor that the parent gave, nil if none.
-func inheritedProgress() (*os.File, error) {
-	text := os.Getenv(ProgressEnv)
+// inheritedPipe opens the pipe whose descriptor the parent gave by a variable, nil if it gave none.
+func inheritedPipe(variable, name string) (*os.File, error) {
+	text := os.Getenv(variable)
 	if text == "" {
 		return nil, nil
 	}
 	fd, err := strconv.Atoi(text)
 	if err != nil || fd < 3 {
-		return nil, fmt.Errorf("%s is %q; it must be the number of an open descriptor above 2, or not be set", ProgressEnv, text)
+		return nil, fmt.Errorf("%s is %q; it must be the number of an open descriptor above 2, or not be set", variable, text)
+	}
+	// A program between our parent and us may hand the variable on and not the pipe; the number may then be anything's.
+	var stat syscall.Stat_t
+	if err := syscall.Fstat(fd, &stat); err != nil || stat.Mode&syscall.S_IFMT != syscall.S_IFIFO {
+		return nil, nil
 	}
 	syscall.CloseOnExec(fd)
-	file := os.NewFile(uintptr(fd), "progress")
-	if file == nil {
-		return nil, fmt.Errorf("%s is %d, which is not open", ProgressEnv, fd)
-	}
-	return file, nil
+	return os.NewFile(uintptr(fd), name), nil
 }
 
 func (w *progressWriter) write(line progressLine) {
@@ -133,9 +136,15 @@ func (w *progressWriter) found(id uint64, skipped, known []post.Skipped) {
 	}
 }
 
-func (w *progressWriter) times(id uint64, vanilla, snark time.Duration) {
+// devices tells the names of the GPUs, also that there are none.
+func (w *progressWriter) devices(names []string) {
+	names = append([]string{}, names...)
+	w.write(progressLine{Devices: &names})
+}
+
+func (w *progressWriter) times(id uint64, vanilla, wait, snark time.Duration) {
 	if w != nil {
-		w.write(progressLine{ID: id, Vanilla: vanilla, Snark: snark})
+		w.write(progressLine{ID: id, Vanilla: vanilla, Wait: wait, Snark: snark})
 	}
 }
 

@@ -159,9 +159,15 @@ func (r *run) ask(ctx context.Context, task Task) ([]byte, []post.Skipped, error
 
 // exchange sends the task to the card's process and returns its answer, and why it found sectors bad.
 func (r *run) exchange(ctx context.Context, task Task) (*Output, []post.Skipped, error) {
+	a := newAsking(ctx)
 	start := time.Now()
-	a, err := r.slot.child.ask(task)
-	if err != nil {
+	if err := r.admitForeign(ctx, a, len(task.Replicas)); err != nil {
+		a.finish()
+		return nil, nil, err
+	}
+	r.result.Phases.Wait += time.Since(start)
+	start = time.Now()
+	if err := r.slot.child.ask(a, task); err != nil {
 		return nil, nil, r.failed(ErrTask, err.Error())
 	}
 	answer, err := r.follow(ctx, a, len(task.Replicas))
@@ -183,6 +189,7 @@ func (r *run) exchange(ctx context.Context, task Task) (*Output, []post.Skipped,
 		line.Snark = time.Since(start) // a foreign program: its phases are not known
 	}
 	r.result.Phases.Vanilla += line.Vanilla
+	r.result.Phases.Wait += line.Wait
 	r.result.Phases.Snark += line.Snark
 	switch {
 	case answer.ErrMsg != nil && line.Kind == kindParameters:
@@ -193,6 +200,34 @@ func (r *run) exchange(ctx context.Context, task Task) (*Output, []post.Skipped,
 		return nil, nil, r.failed(ErrTask, "its answer has neither an output nor an err_msg")
 	}
 	return answer.Output, reasons, nil
+}
+
+// admitForeign has a task wait for memory before it is handed to a program that has shown no progress: when such a program begins its
+// SNARK nobody knows.
+func (r *run) admitForeign(ctx context.Context, a *asking, of int) error {
+	child := r.slot.child
+	if child.memory == nil || child.lastTick.Load() != 0 {
+		return nil
+	}
+	got := make(chan error, 1)
+	go func() { got <- a.takeMemory(child.memory) }()
+	ticker := time.NewTicker(beat)
+	defer ticker.Stop()
+	for {
+		r.progress(post.Progress{Card: r.result.Card, Phase: post.PhaseMemory, Of: of, Seconds: time.Since(r.started).Seconds()})
+		select {
+		case err := <-got:
+			if err != nil && ctx.Err() == nil {
+				r.pool.log.Error("the memory of SNARKs cannot be limited; going on without", "card", r.result.Card, "error", err)
+			}
+			return ctx.Err()
+		case <-child.gone:
+			return child.goneErr
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+	}
 }
 
 // follow waits for the answer and tells of progress in the meantime.
@@ -212,6 +247,7 @@ func (r *run) follow(ctx context.Context, a *asking, of int) (response, error) {
 			}
 			return response{}, child.goneErr
 		case <-ctx.Done():
+			a.drop()
 			r.abandoned = true
 			r.pool.abandon(r.slot, a)
 			return response{}, ctx.Err()

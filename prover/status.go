@@ -47,6 +47,7 @@ func (p *Pool) status(c *card) CardStatus {
 	}
 	if c.child != nil {
 		s.PID, s.Alive = c.child.cmd.Process.Pid, c.child.silence() < p.hungAfter
+		s.Device, s.PeakBytes = c.child.devices(), c.child.peakBytes()
 	}
 	for i, taken := range c.slots {
 		s.Jobs = append(s.Jobs, taken.job)

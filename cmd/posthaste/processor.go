@@ -13,7 +13,7 @@ import (
 // newProcessor is the child process of a card. Workers start it, and so can damocles.
 func newProcessor(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "processor", Short: "The child process of a card; workers start it", Hidden: true, Args: cobra.NoArgs}
-	for _, kind := range []string{prover.KindWindow} {
+	for _, kind := range []string{prover.KindWindow, prover.KindWinning} {
 		var parallel int
 		var limit time.Duration
 		sub := &cobra.Command{
@@ -33,5 +33,11 @@ func newProcessor(a *app) *cobra.Command {
 		sub.Flags().DurationVar(&limit, "read-timeout", 0, "how long reading one sector may take; 0 is the default")
 		cmd.AddCommand(sub)
 	}
+	cmd.AddCommand(&cobra.Command{
+		Use:   "devices",
+		Short: "Print the names of the GPUs that the proofs library finds, as a list in JSON",
+		Args:  cobra.NoArgs,
+		RunE:  func(*cobra.Command, []string) error { return prover.PrintDevices(os.Stdout) },
+	})
 	return cmd
 }
