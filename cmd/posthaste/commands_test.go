@@ -80,6 +80,7 @@ func TestBadCommandLines(t *testing.T) {
 		"a broken configuration":    {[]string{"up", "--config", broken}, broken + ":2:1: log.levle: unknown key; in log there may be level, format"},
 		"a level that is none":      {[]string{"demo", "--log-level", "loud"}, `--log-level: "loud" is no log level; there are debug, info, warn and error`},
 		"a demo of nothing":         {[]string{"demo", "--deadlines", "0"}, "--deadlines 0: at least 1"},
+		"a demo without a worker":   {[]string{"demo", "--workers", "0"}, "--workers 0 --cards 2: at least 1 of each, and at most 64 cards in all"},
 		"a folder that was used":    {[]string{"demo", "--dir", usedDir(t)}, "DIR holds an earlier demo; give --dir another folder, or remove it"},
 		"an unknown processor":      {[]string{"processor", "snap"}, `unknown command "snap" for "posthaste processor"`},
 		"a completion for what not": {[]string{"completion", "tcsh"}, `unknown command "tcsh" for "posthaste completion"`},

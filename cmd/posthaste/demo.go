@@ -29,6 +29,8 @@ type demoOptions struct {
 	chain     string
 	chainArgs []string
 	deadlines int
+	workers   int
+	cards     int // of each worker
 	timeout   time.Duration
 	stay      bool
 	asJSON    bool
@@ -40,12 +42,15 @@ func newDemo(a *app) *cobra.Command {
 		Use:   "demo",
 		Short: "Prove real deadlines on a test chain of this machine's own, and see how it is done",
 		Long: `Start Temporal with its Web UI, a test chain with really sealed 2 KiB sectors, a daemon and a worker with two cards, each a
-process of its own, and follow the deadlines. It exits 0 only if every partition was posted and verified by the chain, none
-was missed and none sent twice.`,
+process of its own, and follow the deadlines. With --workers 2 two workers share the work; the end shows which card proved
+what. It exits 0 only if every partition was posted and verified by the chain, none was missed and none sent twice.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.deadlines < 1 {
 				return fmt.Errorf("--deadlines %d: at least 1", o.deadlines)
+			}
+			if o.workers < 1 || o.cards < 1 || o.workers*o.cards > mostDemoCards {
+				return fmt.Errorf("--workers %d --cards %d: at least 1 of each, and at most %d cards in all", o.workers, o.cards, mostDemoCards)
 			}
 			log, err := a.logger(config.Log{Level: slog.LevelWarn, Format: "text"})
 			if err != nil {
@@ -59,11 +64,16 @@ was missed and none sent twice.`,
 	f.StringVar(&o.chain, "chain", "", "the chain `program` (default: posthaste-devnet beside this one)")
 	f.StringArrayVar(&o.chainArgs, "chain-arg", nil, "one more `argument` for the chain program; may be repeated")
 	f.IntVar(&o.deadlines, "deadlines", 8, "stop after so `many`")
+	f.IntVar(&o.workers, "workers", 1, "so `many` worker processes")
+	f.IntVar(&o.cards, "cards", 2, "so `many` cards in each of them")
 	f.DurationVar(&o.timeout, "timeout", 30*time.Minute, "give up after so `long`")
 	f.BoolVar(&o.stay, "stay", false, "keep everything running afterwards, until Ctrl-C")
 	f.BoolVar(&o.asJSON, "json", false, "print the result as one JSON object on stdout")
 	return cmd
 }
+
+// mostDemoCards bounds the processes of a demo: each takes about 100 MB, for nothing when the machine has fewer cores.
+const mostDemoCards = 64
 
 // demonstration is a running demo.
 type demonstration struct {
@@ -75,6 +85,7 @@ type demonstration struct {
 	client  client.Client
 	died    <-chan error
 	started abi.ChainEpoch // the chain's head when posthaste was started
+	rows    []workers.Row  // the board as it was read last
 }
 
 func (a *app) demo(ctx context.Context, o demoOptions, log *slog.Logger) (err error) {
@@ -111,7 +122,9 @@ func (a *app) demo(ctx context.Context, o demoOptions, log *slog.Logger) (err er
 	}
 	deadlines := report.followed(d.started, o.deadlines)
 	result := judge(report, deadlines, time.Since(began))
-	if err := a.tell(result, deadlines, o.asJSON); err != nil {
+	proven := provenBy(d.rows, deadlines)
+	result.Workers, result.Proofs = o.workers, proven.count(d.cardNames())
+	if err := a.tell(result, deadlines, proven, o.asJSON); err != nil {
 		return err
 	}
 	if o.stay {
@@ -159,7 +172,7 @@ func (d *demonstration) startAll(ctx context.Context, s *supervisor) error {
 	if err := d.startChain(ctx, s); err != nil {
 		return err
 	}
-	configPath, err := d.writeConfig()
+	configs, err := d.writeConfigs()
 	if err != nil {
 		return err
 	}
@@ -179,8 +192,18 @@ func (d *demonstration) startAll(ctx context.Context, s *supervisor) error {
 	if d.chain.ParameterCache != "" {
 		env = []string{"FIL_PROOFS_PARAMETER_CACHE=" + d.chain.ParameterCache}
 	}
-	for _, role := range []string{"daemon", "worker"} {
-		if err := s.start(ctx, program{name: role, path: self, args: []string{role, "run", "--config", configPath}, env: env}); err != nil {
+	start := func(name, role, configPath string) error {
+		return s.start(ctx, program{name: name, path: self, args: []string{role, "run", "--config", configPath}, env: env})
+	}
+	if err := start("daemon", "daemon", configs[0]); err != nil {
+		return err
+	}
+	for i, configPath := range configs {
+		name := "worker"
+		if d.workers > 1 {
+			name = fmt.Sprintf("worker-%d", i+1)
+		}
+		if err := start(name, "worker", configPath); err != nil {
 			return err
 		}
 	}
@@ -228,32 +251,6 @@ func testParameters() []string {
 	return []string{name + "=" + filepath.Dir(made[len(made)-1])}
 }
 
-// writeConfig writes the posthaste.toml of this run. It holds a token: nobody else may read it.
-func (d *demonstration) writeConfig() (string, error) {
-	var b strings.Builder
-	write := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	write("# Of a demo, written by it.\n[temporal]\naddress = %q\nnamespace = %q", d.server.Address, d.server.Namespace)
-	write("[chain]\napi_info = %q\nepoch_duration = %q", d.chain.FullnodeAPIInfo, d.epoch().String())
-	for _, miner := range d.chain.Miners {
-		write("[[miners]]\nid = %q", miner)
-	}
-	for _, store := range d.chain.Stores {
-		write("[[stores]]\nname = %q\npath = %q\n[[attached]]\nname = %q\nlocation = %q", store.Name, store.Path, store.Name, store.Path)
-	}
-	write("[worker]\nname = \"demo\"")
-	for i := range 2 {
-		write("[[processors.window_post]]\nname = \"card%d\"\nenvs = { TMPDIR = %q }\nready_timeout = \"30s\"", i, filepath.Join(d.dir, fmt.Sprintf("card%d", i)))
-	}
-	path := filepath.Join(d.dir, config.DefaultFile)
-	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
-		return "", fmt.Errorf("writing the demo's configuration: %w", err)
-	}
-	if _, err := config.Load(path); err != nil {
-		return "", fmt.Errorf("the chain program's ready line does not make a configuration: %w", err)
-	}
-	return path, nil
-}
-
 func (d *demonstration) epoch() time.Duration {
 	return time.Duration(d.chain.EpochSeconds * float64(time.Second))
 }
@@ -278,6 +275,7 @@ func (d *demonstration) follow(ctx context.Context) (chainReport, error) {
 		if err != nil {
 			d.log.Warn("the board cannot be read", "err", err)
 		} else {
+			d.rows = rows
 			screen.show(d.ours(boardRows(rows)), report.Epoch, fmt.Sprintf("epoch %d, %d of %d deadlines over; Web UI: %s", report.Epoch, over, d.deadlines, d.server.UI))
 		}
 		if over >= d.deadlines {
@@ -321,8 +319,7 @@ func allSettled(rows []workers.Row, deadlines []reportDeadline) bool {
 		final[r.WorkflowID] = r.Status != enums.WORKFLOW_EXECUTION_STATUS_RUNNING.String()
 	}
 	for _, d := range deadlines {
-		miner, err := post.ParseMiner(d.Miner)
-		if err != nil || !final[post.Deadline{Miner: miner, PeriodStart: d.PeriodStart, Index: d.Index}.WorkflowID()] {
+		if !final[d.workflowID()] {
 			return false
 		}
 	}
@@ -330,8 +327,9 @@ func allSettled(rows []workers.Row, deadlines []reportDeadline) bool {
 }
 
 // tell prints the table for people and the result for programs.
-func (a *app) tell(result demoResult, deadlines []reportDeadline, asJSON bool) error {
-	fmt.Fprintf(a.stderr, "\n%s\n", resultTable(deadlines))
+func (a *app) tell(result demoResult, deadlines []reportDeadline, proven proven, asJSON bool) error {
+	fmt.Fprintf(a.stderr, "\n%s\n", resultTable(deadlines, proven))
+	fmt.Fprintf(a.stderr, "proofs by card: %s\n", proofsText(result.Proofs))
 	fmt.Fprintf(a.stderr, "%d deadlines, %d partitions: %d posted, %d verified by the chain, %d missed, %d sent twice, in %.0f s\n",
 		result.Deadlines, result.Partitions, result.Posted, result.Verified, result.Missed, result.SentTwice, result.Seconds)
 	if result.DisputesTried > 0 {

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/stretchr/testify/require"
 
+	"posthaste/config"
 	"posthaste/post"
 	"posthaste/workers"
 )
@@ -191,4 +193,49 @@ func TestTheBoardFitsTheTerminal(t *testing.T) {
 		require.LessOrEqual(t, text.StringWidthWithoutEscSequences(line), 60, line)
 	}
 	require.Contains(t, boardTable(rows, 10, 0), "demo/card1 vanilla")
+}
+
+func TestTheDemoSaysWhoProvedWhat(t *testing.T) {
+	board := func(partitions ...post.PartitionResult) workers.Row {
+		d := post.Deadline{Miner: 1000, Index: 0}
+		return workers.Row{WorkflowID: d.WorkflowID(), Board: post.Result{Deadline: d, Partitions: partitions}}
+	}
+	var r chainReport
+	require.NoError(t, json.Unmarshal([]byte(reportJSON("", good+`,{"index":1,"sectors":2,"posted":true,"verified":true,"landed_epoch":106}`)), &r))
+	deadlines := r.followed(0, 1)
+	before := board(post.PartitionResult{Index: 0, Card: "demo-1/card1"}) // of a run that was terminated
+	proven := provenBy([]workers.Row{
+		before, board(post.PartitionResult{Index: 0, Card: "demo-1/card0"}, post.PartitionResult{Index: 1, Card: "demo-2/card0"}),
+		{WorkflowID: "wdpost-f01001-0-9", Board: post.Result{Partitions: []post.PartitionResult{{Card: "demo-2/card1"}}}}, // not followed
+	}, deadlines)
+	counts := proven.count([]string{"demo-1/card0", "demo-1/card1", "demo-2/card0"})
+	require.Equal(t, map[string]int{"demo-1/card0": 1, "demo-1/card1": 0, "demo-2/card0": 1}, counts)
+	require.Equal(t, "demo-1/card0 1, demo-1/card1 0, demo-2/card0 1", proofsText(counts))
+	table := resultTable(deadlines, proven)
+	require.Contains(t, table, "demo-1/card0")
+	require.Contains(t, table, "demo-2/card0")
+}
+
+func TestTheDemosConfigurations(t *testing.T) {
+	d := &demonstration{demoOptions: demoOptions{dir: t.TempDir(), workers: 2, cards: 3}}
+	d.server = temporalReady{Address: "127.0.0.1:7000", Namespace: "default"}
+	d.chain = chainReady{FullnodeAPIInfo: "/ip4/127.0.0.1/tcp/1/http", EpochSeconds: 1, Miners: []string{"f01000"}, Stores: []chainStore{{"s", "/mnt/s"}}}
+	paths, err := d.writeConfigs()
+	require.NoError(t, err)
+	require.Len(t, paths, 2)
+	require.Equal(t, config.DefaultFile, filepath.Base(paths[0]), "the daemon's, and what the commands find in that folder")
+	temporary := map[string]bool{}
+	for i, path := range paths {
+		c, err := config.Load(path)
+		require.NoError(t, err)
+		require.Equal(t, []string{"demo-1", "demo-2"}[i], c.Worker.Name)
+		require.Len(t, c.Cards, 3)
+		for _, card := range c.Cards {
+			temporary[card.Envs["TMPDIR"]] = true
+		}
+	}
+	require.Len(t, temporary, 6, "no card shares its folder with another")
+	require.Equal(t, []string{"demo-1/card0", "demo-1/card1", "demo-1/card2", "demo-2/card0", "demo-2/card1", "demo-2/card2"}, d.cardNames())
+	d.workers = 1
+	require.Equal(t, "demo", d.workerName(0))
 }

@@ -2,11 +2,16 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/filecoin-project/go-state-types/abi"
 	"github.com/jedib0t/go-pretty/v6/table"
+
+	"posthaste/post"
+	"posthaste/workers"
 )
 
 // demoResult is what `demo --json` prints: the chain's word on the deadlines that were followed.
@@ -23,7 +28,10 @@ type demoResult struct {
 	DisputesRefused int     `json:"disputes_refused,omitempty"`
 	Power           *power  `json:"power,omitempty"`      // where the chain says it
 	FaultsNow       int     `json:"faults_now,omitempty"` // faulty sectors of the miner at the end
+	Workers         int     `json:"workers"`              // worker processes
 	Seconds         float64 `json:"seconds"`
+
+	Proofs map[string]int `json:"proofs"` // partitions by the card that proved them, "worker/card"
 }
 
 // followed are the first n deadlines that opened after the epoch at which posthaste was started: those before had nobody.
@@ -107,18 +115,73 @@ func (r demoResult) err(wanted int) error {
 	return fmt.Errorf("the demo failed: %s", strings.Join(wrong, ", "))
 }
 
+// proven says which card proved a partition.
+type proven map[provenKey]string
+
+type provenKey struct {
+	workflowID string
+	partition  uint64
+}
+
+// provenBy reads off the board who proved the partitions of these deadlines.
+func provenBy(rows []workers.Row, deadlines []reportDeadline) proven {
+	ours := map[string]bool{}
+	for _, d := range deadlines {
+		ours[d.workflowID()] = true
+	}
+	out := proven{}
+	for _, r := range rows { // of several runs of a workflow, the oldest first
+		for _, p := range r.Board.Partitions {
+			if ours[r.WorkflowID] && p.Card != "" {
+				out[provenKey{r.WorkflowID, p.Index}] = p.Card
+			}
+		}
+	}
+	return out
+}
+
+// count counts the partitions of each card, with those that proved none.
+func (p proven) count(cards []string) map[string]int {
+	counts := map[string]int{}
+	for _, card := range cards {
+		counts[card] = 0
+	}
+	for _, card := range p {
+		counts[card]++
+	}
+	return counts
+}
+
+// proofsText is the count for people: "demo-1/card0 3, demo-1/card1 2".
+func proofsText(counts map[string]int) string {
+	var texts []string
+	for _, card := range slices.Sorted(maps.Keys(counts)) {
+		texts = append(texts, fmt.Sprintf("%s %d", card, counts[card]))
+	}
+	return strings.Join(texts, ", ")
+}
+
+// workflowID is that of the deadline's workflow; empty if the chain named no miner.
+func (d reportDeadline) workflowID() string {
+	miner, err := post.ParseMiner(d.Miner)
+	if err != nil {
+		return ""
+	}
+	return post.Deadline{Miner: miner, PeriodStart: d.PeriodStart, Index: d.Index}.WorkflowID()
+}
+
 // resultTable is the table of the deadlines at the end.
-func resultTable(deadlines []reportDeadline) string {
+func resultTable(deadlines []reportDeadline, proven proven) string {
 	t := table.NewWriter()
 	t.SetStyle(table.StyleRounded)
-	t.AppendHeader(table.Row{"Miner", "Deadline", "Open", "Close", "Partition", "Sectors", "Skipped", "Posted", "Verified", "Landed at", "Message"})
+	t.AppendHeader(table.Row{"Miner", "Deadline", "Open", "Close", "Partition", "Sectors", "Skipped", "Posted", "Verified", "Landed at", "Proven by", "Message"})
 	for _, d := range deadlines {
 		for _, p := range d.Partitions {
 			landed := "-"
 			if p.Posted {
 				landed = fmt.Sprintf("%d (Open+%d)", p.LandedEpoch, p.LandedEpoch-d.Open)
 			}
-			t.AppendRow(table.Row{d.Miner, d.Index, d.Open, d.Close, p.Index, p.Sectors, len(p.Skipped), yes(p.Posted), yes(p.Verified), landed, short(p.Message)})
+			t.AppendRow(table.Row{d.Miner, d.Index, d.Open, d.Close, p.Index, p.Sectors, len(p.Skipped), yes(p.Posted), yes(p.Verified), landed, proven[provenKey{d.workflowID(), p.Index}], short(p.Message)})
 		}
 	}
 	return t.Render()
