@@ -25,6 +25,9 @@ func (f Failure) Counted() bool {
 	return f != FailureNoStore && f != FailureNoCard && f != FailureHandOver && f != FailureOutOfTime
 }
 
+// Refusal says whether a failure is a worker's word that the job should not have come to it. Another may take it at once.
+func (f Failure) Refusal() bool { return f == FailureNoStore || f == FailureNoCard }
+
 // Next is what the workflow does with a job after a failure.
 type Next struct {
 	Again bool           // schedule it again, after Pause
@@ -40,14 +43,21 @@ const (
 	storePause abi.ChainEpoch = 1 // a store that is attached somewhere later should be noticed soon
 )
 
-// AfterFailure decides what happens to a job whose latest try failed. tries counts the counted ones, the latest included.
+// refusalsAtOnce is after how many refusals in a row a job still goes elsewhere without a pause. More of them mean that what is known
+// of the fleet is behind the truth, and that needs a moment.
+const refusalsAtOnce = 3
+
+// AfterFailure decides what happens to a job whose latest try failed. tries counts the counted ones, refusals the refusals since
+// something else happened to the job; both include the latest.
 //
 // Damocles stops for good after maxTry; with untilClose nobody loses a partition because they slept: the job is listed as
 // Failed and alerted all the same, and tried again on other cards with growing pauses.
-func AfterFailure(f Failure, tries, maxTry int, untilClose bool) Next {
+func AfterFailure(f Failure, tries, refusals, maxTry int, untilClose bool) Next {
 	switch {
 	case f == FailureOutOfTime:
 		return Next{Alert: true}
+	case f.Refusal() && refusals <= refusalsAtOnce:
+		return Next{Again: true}
 	case !f.Counted():
 		return Next{Again: true, Pause: storePause}
 	case tries < maxTry:

@@ -19,7 +19,7 @@ func TestCounted(t *testing.T) {
 	for _, f := range counted {
 		assert.True(t, f.Counted(), f)
 	}
-	for _, f := range []post.Failure{post.FailureNoStore, post.FailureHandOver, post.FailureOutOfTime} {
+	for _, f := range []post.Failure{post.FailureNoStore, post.FailureNoCard, post.FailureHandOver, post.FailureOutOfTime} {
 		assert.False(t, f.Counted(), f)
 	}
 	assert.True(t, post.Failure("SomethingNew").Counted(), "what an older workflow does not know must not be tried for ever for free")
@@ -46,17 +46,42 @@ func TestAfterFailure(t *testing.T) {
 			"no tries configured":                       {1, 0, false, post.Next{Alert: true}},
 		} {
 			t.Run(fmt.Sprintf("%s/%s", f, name), func(t *testing.T) {
-				assert.Equal(t, c.want, post.AfterFailure(f, c.tries, c.maxTry, c.untilClose))
+				assert.Equal(t, c.want, post.AfterFailure(f, c.tries, 0, c.maxTry, c.untilClose))
 			})
 		}
 	}
 	for _, tries := range []int{0, 1, 2, 50} {
 		for _, untilClose := range []bool{true, false} {
-			for _, f := range []post.Failure{post.FailureNoStore, post.FailureHandOver} {
-				assert.Equal(t, post.Next{Again: true, Pause: 1}, post.AfterFailure(f, tries, 2, untilClose), "%s costs nothing, after %d tries", f, tries)
-			}
-			assert.Equal(t, post.Next{Alert: true}, post.AfterFailure(post.FailureOutOfTime, tries, 2, untilClose), "out of time is final")
+			assert.Equal(t, post.Next{Again: true, Pause: 1}, post.AfterFailure(post.FailureHandOver, tries, 0, 2, untilClose), "a hand-over costs nothing, after %d tries", tries)
+			assert.Equal(t, post.Next{Alert: true}, post.AfterFailure(post.FailureOutOfTime, tries, 0, 2, untilClose), "out of time is final")
 		}
+	}
+}
+
+func TestAfterRefusal(t *testing.T) {
+	for name, c := range map[string]struct {
+		refusals int
+		want     post.Next
+	}{
+		"the first worker refuses: ask another at once": {1, post.Next{Again: true}},
+		"the second, too": {2, post.Next{Again: true}},
+		"the third, too":  {3, post.Next{Again: true}},
+		"the fourth: what is known of the fleet is not true": {4, post.Next{Again: true, Pause: 1}},
+		"a hundred: still at no cost":                        {100, post.Next{Again: true, Pause: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, f := range []post.Failure{post.FailureNoStore, post.FailureNoCard} {
+				assert.True(t, f.Refusal(), f)
+				for _, tries := range []int{0, 1, 2, 50} {
+					for _, untilClose := range []bool{true, false} {
+						assert.Equal(t, c.want, post.AfterFailure(f, tries, c.refusals, 2, untilClose), "%s after %d tries", f, tries)
+					}
+				}
+			}
+		})
+	}
+	for _, f := range append(counted, post.FailureHandOver, post.FailureOutOfTime) {
+		assert.False(t, f.Refusal(), f)
 	}
 }
 

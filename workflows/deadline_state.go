@@ -43,11 +43,18 @@ type partition struct {
 	sectors post.Sectors   // of these, the ones that a store has
 	missing []post.Skipped // the others
 	job     post.Job       // the current one; its Key tells late proofs apart
+	key     string         // its Key
+	issued  int            // activities for its proof in this run
 	avoid   []string       // cards that failed it
-	reset   bool           // an operator wants it run again, now
-	built   int            // messages asked of the sender
-	resets  int            // the deadline's resets when its last attempt began
-	found   *post.Proof    // a proof that came by signal and verified
+
+	refused  []string // cards, or workers, that refused it since something else happened to it
+	refusals int      // how often that was
+	claims   claims   // of cards that make the proof although their attempt is gone
+
+	reset  bool        // an operator wants it run again, now
+	built  int         // messages asked of the sender
+	resets int         // the deadline's resets when its last attempt began
+	found  *post.Proof // a proof that came by signal and verified
 }
 
 func (p *partition) summary() string { return fmt.Sprintf("partition %d", p.Index) }
@@ -83,6 +90,8 @@ func (d *deadline) listen(ctx workflow.Context) error {
 		return fmt.Errorf("setting the handler of %s: %w", UpdateReset, err)
 	}
 	workflow.Go(ctx, d.hearProofs)
+	workflow.Go(ctx, d.hearClaims)
+	workflow.Go(ctx, d.hearRouted)
 	workflow.Go(ctx, d.hearSender)
 	workflow.Go(ctx, d.paint)
 	workflow.Go(ctx, d.watchClose)
@@ -194,7 +203,10 @@ func (d *deadline) epoch(ctx workflow.Context) abi.ChainEpoch {
 
 // result is the deadline as it stands.
 func (d *deadline) result() post.Result {
-	r := post.Result{Deadline: d.Deadline, Reason: d.reason, Partitions: make([]post.PartitionResult, len(d.all))}
+	r := post.Result{Deadline: d.Deadline, Reason: d.reason, Partitions: make([]post.PartitionResult, len(d.all)), Pool: d.settings.Pool}
+	if size, err := d.proofType.SectorSize(); err == nil { // else not known yet
+		r.Size = size
+	}
 	for i, p := range d.all {
 		r.Partitions[i] = p.Short()
 	}

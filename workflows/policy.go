@@ -10,7 +10,7 @@ import (
 	"posthaste/post"
 )
 
-// Task queues. A card polls exactly one window queue, which is not among these: see post.Settings.ProveQueue.
+// Task queues. A card polls exactly one window queue, which is not among these: see post.Admits.Queue.
 const (
 	QueueChain   = "posthaste" // workflows and whatever asks the chain; polled by daemons
 	QueueSectors = "sectors"   // lookups and checks of proofs; polled by daemons
@@ -64,7 +64,35 @@ var (
 	policyProve = policy{heartbeat: 15 * time.Second, retry: temporal.RetryPolicy{
 		InitialInterval: 100 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 5 * time.Second, MaximumAttempts: 20,
 	}}
+
+	// Where a job should wait: a look at the fleet, a few calls to Temporal that a daemon keeps for a second. When that fails
+	// for 10 s the job goes where nobody polls, and BalanceFleet moves it: longer would hold up its workflow.
+	policyRoute = policy{attempt: 5 * time.Second, retry: temporal.RetryPolicy{
+		InitialInterval: 200 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: time.Second,
+	}}
+
+	// AttendWorker runs for as long as its worker does and beats every 2 s; 10 s without is a worker that died. The next one waits
+	// in the queue for the worker to come back, for days if need be, so there is no schedule-to-close, and no history
+	// event for any of it. It is tried again soon, since until then nobody sees what the worker does. An attempt may take a
+	// month: some figure there must be, and a worker that runs for longer just begins the next.
+	policyAttend = policy{attempt: 30 * 24 * time.Hour, heartbeat: 10 * time.Second, retry: temporal.RetryPolicy{
+		InitialInterval: 500 * time.Millisecond, BackoffCoefficient: 1, MaximumInterval: 500 * time.Millisecond,
+	}}
+
+	// Orders are taken in no time by a worker that runs; a person waits for the answer. One that does not run finds them in the
+	// memo when it starts.
+	policyOrders = policy{attempt: 5 * time.Second, retry: temporal.RetryPolicy{
+		InitialInterval: 200 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 2 * time.Second, MaximumAttempts: 4,
+	}}
+
+	// BalanceFleet runs in some daemon for as long as that runs, then in another. While it does not, jobs wait in wrong queues.
+	policyBalance = policy{queue: QueueChain, attempt: 24 * time.Hour, heartbeat: lostDaemon, retry: temporal.RetryPolicy{
+		InitialInterval: 500 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 5 * time.Second,
+	}}
 )
+
+// ordersWithin is how long a worker has to take its orders before they are only recorded.
+const ordersWithin = 10 * time.Second
 
 // apply puts a policy on a context. within bounds all attempts together (schedule-to-close); 0 leaves them unbounded.
 func (p policy) apply(ctx workflow.Context, within time.Duration, summary string) workflow.Context {
@@ -78,20 +106,33 @@ func (p policy) apply(ctx workflow.Context, within time.Duration, summary string
 	})
 }
 
+// local puts a policy on a context for a local activity, which runs in the daemon that executes the workflow: all its attempts
+// together have the policy's time twice.
+func (p policy) local(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
+		StartToCloseTimeout:    p.attempt,
+		ScheduleToCloseTimeout: 2 * p.attempt,
+		RetryPolicy:            &p.retry,
+		Summary:                summary,
+	})
+}
+
+// on is the same policy on another queue.
+func (p policy) on(queue string) policy {
+	p.queue = queue
+	return p
+}
+
 // proveOptions are those of a GenerateWindowPoSt activity. Eager execution would go round the queue and its order.
-// Priority 3 is fresh work, 2 what was tried before (a design figure: most failures are somebody's last chance).
-func proveOptions(ctx workflow.Context, queue string, within time.Duration, job post.Job, summary string) workflow.Context {
-	priority := 3
-	if job.Try > 1 {
-		priority = 2
-	}
+func proveOptions(ctx workflow.Context, choice post.Choice, id string, within time.Duration, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		TaskQueue:              queue,
+		ActivityID:             id,
+		TaskQueue:              choice.Queue,
 		ScheduleToCloseTimeout: within,
 		HeartbeatTimeout:       policyProve.heartbeat,
 		RetryPolicy:            &policyProve.retry,
 		DisableEagerExecution:  true,
-		Priority:               temporal.Priority{PriorityKey: priority},
+		Priority:               temporal.Priority{PriorityKey: choice.Priority},
 		Summary:                summary,
 	})
 }

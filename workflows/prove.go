@@ -3,6 +3,7 @@ package workflows
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	enums "go.temporal.io/api/enums/v1"
@@ -24,6 +25,7 @@ func (d *deadline) prove(ctx workflow.Context, p *partition) (post.Proof, error)
 		switch {
 		case failed == nil:
 			p.State, p.Card, p.Phases, p.Reason = post.StateSubmitting, proof.Card, proof.Phases, ""
+			p.Stores, p.Avoid = nil, nil // what a job needs concerns nobody any more
 			// Of this proof, not of one before: the chain checks it against the sectors that the message does not skip.
 			p.Skipped = slices.Concat(p.missing, proof.Skipped)
 			d.changed()
@@ -40,9 +42,11 @@ func (d *deadline) prove(ctx workflow.Context, p *partition) (post.Proof, error)
 	}
 }
 
-// runAgain is what a reset does to a job: tries back at 0, any card welcome.
+// runAgain is what a reset does to a job: tries back at 0, any card welcome, nobody's claim holds it up.
 func (d *deadline) runAgain(p *partition) {
 	p.reset, p.Tries, p.avoid = false, 0, nil
+	p.refusals, p.refused = 0, nil
+	p.claims.overrule()
 }
 
 // failure is why an attempt gave no proof.
@@ -52,14 +56,16 @@ type failure struct {
 	reason string
 }
 
+// closed is the failure of what was under way at Close.
+func closed() *failure { return &failure{reason: "the deadline closed"} }
+
 // attempt is one GenerateWindowPoSt activity, with the check of its proof. A proof that comes by signal while it runs, or
-// came before, ends it; so do an operator's reset and Close.
+// came before, ends it; so do an operator's reset and Close. A card that claims to be making the proof already ends it, too, and
+// if its proof does not come after all, there is another activity, for the same try.
 func (d *deadline) attempt(ctx workflow.Context, p *partition) (post.Proof, *failure) {
-	p.job = post.Job{
-		Deadline: d.Deadline, Partitions: []uint64{p.Index}, ProofType: d.proofType, Randomness: d.randomness,
-		Sectors: p.sectors, Try: p.Tries, AvoidCards: p.avoid,
-	}
-	if p.found != nil && p.found.JobKey != p.job.Key() {
+	routed := routes(ctx)
+	d.nextJob(p)
+	if p.found != nil && p.found.JobKey != p.key {
 		p.found = nil // it came before the challenge changed
 		p.Tries++
 		p.job.Try = p.Tries
@@ -67,32 +73,89 @@ func (d *deadline) attempt(ctx workflow.Context, p *partition) (post.Proof, *fai
 	if len(p.sectors) == 0 {
 		return post.Proof{}, d.relocate(ctx, p)
 	}
+	defer func() { p.Queue, p.Waits = "", "" }()
+	for {
+		running, stop, failed := d.start(ctx, p, routed)
+		if failed != nil {
+			return post.Proof{}, failed
+		}
+		ended := func() bool { return running != nil && running.IsReady() }
+		err := d.await(ctx, func() bool { return p.called() || ended() || routed && p.claimed(ctx) })
+		stop()
+		switch {
+		case err != nil:
+			return post.Proof{}, closed()
+		case p.found != nil:
+			proof := *p.found // checked when it came
+			p.found = nil
+			return proof, nil
+		case p.reset:
+			return post.Proof{}, &failure{reason: "reset by an operator"}
+		case ended():
+			var proof post.Proof
+			if err := running.Get(ctx, &proof); err != nil {
+				return post.Proof{}, explain(err)
+			}
+			return d.check(ctx, p, proof)
+		}
+		p.Queue, p.Waits = "", "" // claimed: the activity is cancelled
+	}
+}
+
+// nextJob makes the job of the next attempt. Claims for another one than before are void.
+func (d *deadline) nextJob(p *partition) {
+	p.job = post.Job{
+		Deadline: d.Deadline, Partitions: []uint64{p.Index}, ProofType: d.proofType, Randomness: d.randomness,
+		Sectors: p.sectors, Try: p.Tries, AvoidCards: slices.Concat(p.avoid, p.refused), Pool: d.settings.Pool,
+	}
+	if key := p.job.Key(); key != p.key {
+		p.key, p.claims = key, nil
+	}
+}
+
+// start issues the GenerateWindowPoSt activity of a job. There is none (nil) if a proof or an operator's reset comes first.
+func (d *deadline) start(ctx workflow.Context, p *partition, routed bool) (running workflow.Future, stop func(), failed *failure) {
+	nothing := func() {}
+	choice, id := unrouted(d.settings.ProveQueue, p.job.Try), ""
+	if routed {
+		if choice, failed = d.choose(ctx, p); failed != nil {
+			return nil, nothing, failed
+		}
+	}
+	if p.called() {
+		return nil, nothing, nil
+	}
 	within := min(d.timeToProve(ctx), d.settings.JobLifetime)
-	if within <= 0 && p.found == nil {
-		return post.Proof{}, &failure{kind: post.FailureOutOfTime, reason: "no time is left to prove and submit"}
+	if within <= 0 {
+		return nil, nothing, &failure{kind: post.FailureOutOfTime, reason: "no time is left to prove and submit"}
 	}
-	attempt, stop := workflow.WithCancel(ctx)
-	defer stop()
-	var running workflow.Future
-	if p.found == nil {
-		summary := fmt.Sprintf("%s partition %d, %s, try %d", d.Deadline, p.Index, post.Count(len(p.sectors), "sector"), p.Tries)
-		running = workflow.ExecuteActivity(proveOptions(attempt, d.settings.ProveQueue, within, p.job, summary), ActivityGenerateWindowPoSt, p.job)
+	if routed {
+		p.job.Elsewhere = choice.Elsewhere
+		p.issued++
+		id = fmt.Sprintf("prove-%d-%d", p.Index, p.issued)
 	}
-	if err := d.await(ctx, func() bool { return p.found != nil || p.reset || running.IsReady() }); err != nil {
-		return post.Proof{}, &failure{reason: "the deadline closed"}
+	attempt, cancel := workflow.WithCancel(ctx)
+	summary := fmt.Sprintf("%s partition %d, %s, try %d", d.Deadline, p.Index, post.Count(len(p.sectors), "sector"), p.Tries)
+	return workflow.ExecuteActivity(proveOptions(attempt, choice, id, within, summary), ActivityGenerateWindowPoSt, p.job), cancel, nil
+}
+
+// choose routes a job as soon as nobody claims to be making its proof already. Its only failure is Close.
+func (d *deadline) choose(ctx workflow.Context, p *partition) (choice post.Choice, failed *failure) {
+	for {
+		if d.awaitClaims(ctx, p) != nil {
+			return choice, closed()
+		}
+		if p.called() {
+			return choice, nil
+		}
+		choice = d.route(ctx, p)
+		switch {
+		case ctx.Err() != nil:
+			return choice, closed()
+		case !p.claimed(ctx):
+			return choice, nil
+		}
 	}
-	var proof post.Proof
-	switch {
-	case p.found != nil:
-		proof, p.found = *p.found, nil
-		return proof, nil // checked when it came
-	case p.reset:
-		return post.Proof{}, &failure{reason: "reset by an operator"}
-	}
-	if err := running.Get(ctx, &proof); err != nil {
-		return post.Proof{}, explain(err)
-	}
-	return d.check(ctx, p, proof)
 }
 
 // check has the daemons verify a proof once more before anything is signed: a worker may be anybody's machine.
@@ -132,15 +195,16 @@ func (d *deadline) afterFailure(ctx workflow.Context, p *partition, f *failure) 
 	if !f.kind.Counted() && f.kind != post.FailureOutOfTime && p.Tries > 0 {
 		p.Tries-- // it was asked in the wrong place; what ran out of time was tried
 	}
-	next := post.AfterFailure(f.kind, p.Tries, d.settings.MaxTry, d.settings.RetryUntilClose)
+	refusals := p.remember(f)
+	if !routes(ctx) {
+		refusals = math.MaxInt // every refusal was followed by a pause then
+	}
+	next := post.AfterFailure(f.kind, p.Tries, refusals, d.settings.MaxTry, d.settings.RetryUntilClose)
 	what := fmt.Sprintf("%s: %s", f.kind, f.reason)
 	if f.kind == post.FailureOutOfTime && p.Reason != "" {
 		what += "; before that " + p.Reason // what used the time up is what people have to know
 	}
 	p.Reason = what
-	if f.card != "" {
-		p.avoid = append(p.avoid, f.card)
-	}
 	if next.Alert {
 		p.State = post.StateFailed
 		workflow.GetLogger(ctx).Error("job out of tries", "deadline", d.String(), "partition", p.Index, "tries", p.Tries, "reason", p.Reason)
@@ -150,19 +214,34 @@ func (d *deadline) afterFailure(ctx workflow.Context, p *partition, f *failure) 
 	if p.resets != d.resets {
 		p.reset = true // since the attempt began, maybe in this very task, which a reset executes again
 	}
-	called := func() bool { return p.found != nil || p.reset }
 	var err error
 	switch {
 	case !next.Again:
-		err = workflow.Await(ctx, called)
+		err = workflow.Await(ctx, p.called)
 	case next.Pause > 0:
-		_, err = awaitFor(ctx, post.Until(0, next.Pause, d.settings.EpochDuration), "before the next try", called)
+		_, err = awaitFor(ctx, post.Until(0, next.Pause, d.settings.EpochDuration), "before the next try", p.called)
 	}
 	d.wake(ctx)
 	if p.reset {
 		d.runAgain(p)
 	}
 	return err
+}
+
+// remember keeps which cards failed the job, to have others try it, and gives the number of refusals in a row. Whoever refused it is
+// avoided only until something else happens to it: a store comes back.
+func (p *partition) remember(f *failure) (refusals int) {
+	list := &p.avoid
+	if f.kind.Refusal() {
+		p.refusals++
+		list = &p.refused
+	} else {
+		p.refusals, p.refused = 0, nil
+	}
+	if f.card != "" && !slices.Contains(*list, f.card) {
+		*list = append(*list, f.card)
+	}
+	return p.refusals
 }
 
 // explain reads what kind of failure an activity's error is.
@@ -199,7 +278,7 @@ func (d *deadline) hearProofs(ctx workflow.Context) {
 		}
 		d.wake(ctx)
 		for _, p := range d.partitions {
-			if p.job.Key() != proof.JobKey || p.found != nil || p.State != post.StateProving && p.State != post.StateFailed {
+			if p.found != nil || !p.waitsFor(proof.JobKey) {
 				continue
 			}
 			if _, failed := d.check(ctx, p, proof); failed == nil {
@@ -207,6 +286,12 @@ func (d *deadline) hearProofs(ctx workflow.Context) {
 			} else {
 				workflow.GetLogger(ctx).Warn("a proof that came by signal is not used", "deadline", d.String(), "partition", p.Index, "reason", failed.reason)
 			}
+			p.claims.kept(proof.Card)
 		}
 	}
+}
+
+// waitsFor says whether the partition still needs the proof of the job with this key.
+func (p *partition) waitsFor(key string) bool {
+	return p.key == key && (p.State == post.StateProving || p.State == post.StateFailed)
 }

@@ -12,8 +12,12 @@ import (
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
 
 	"posthaste/post"
 	"posthaste/workflows"
@@ -42,13 +46,23 @@ type story struct {
 	verify    func(in workflows.VerifyInput) bool
 	receipt   func(times int) workflows.Receipt
 
-	jobs     []post.Job
-	requests []post.MessageRequest
-	built    []workflows.BuildInput
-	asked    int // for the challenge
-	confirms int
-	ahead    abi.ChainEpoch
-	resets   int
+	route    func(in workflows.RouteInput) (post.Choice, error)
+	unrouted bool // the run is from before jobs were routed
+
+	jobs       []post.Job
+	issued     []activity.Info // of the proofs' activities, when each began
+	routed     []workflows.RouteInput
+	board      post.Result // as lists show it
+	began      time.Time
+	times      []time.Duration // of issued, since the workflow began
+	priorities []int           // of issued
+	cancelled  int             // proofs' activities
+	requests   []post.MessageRequest
+	built      []workflows.BuildInput
+	asked      int // for the challenge
+	confirms   int
+	ahead      abi.ChainEpoch
+	resets     int
 }
 
 const epoch = 30 * time.Second
@@ -65,6 +79,9 @@ func newStory(t *testing.T) *story {
 	s.send = func(r post.MessageRequest) post.MessageSettled {
 		return post.MessageSettled{ID: r.ID, Lost: r.Lost, Outcome: post.OutcomeLanded, Message: "bafy" + r.ID, Landed: s.now() + 2}
 	}
+	s.route = func(workflows.RouteInput) (post.Choice, error) {
+		return post.Choice{Queue: "wdpost.gpu.0", Priority: 3}, nil
+	}
 	s.challenge = func(int) []byte { return challengeOf(1) }
 	s.verify = func(workflows.VerifyInput) bool { return true }
 	s.receipt = func(int) workflows.Receipt {
@@ -74,6 +91,7 @@ func newStory(t *testing.T) *story {
 	var suite testsuite.WorkflowTestSuite
 	s.env = suite.NewTestWorkflowEnvironment()
 	s.env.SetTestTimeout(20 * time.Second)
+	s.env.SetWorkerOptions(worker.Options{Interceptors: []interceptor.WorkerInterceptor{&priorities{story: s}}})
 	s.env.RegisterWorkflow(workflows.DeadlineWorkflow)
 	s.play()
 	return s
@@ -143,6 +161,10 @@ func (s *story) play() {
 	register(workflows.ActivityCheckDeadline, func(context.Context, post.Deadline) (workflows.Checked, error) {
 		return workflows.Checked{Faulty: s.faulty}, nil
 	})
+	register(workflows.ActivityRouteJob, func(_ context.Context, in workflows.RouteInput) (post.Choice, error) {
+		s.routed = append(s.routed, in)
+		return s.route(in)
+	})
 	register(workflows.ActivityGenerateWindowPoSt, func(context.Context, post.Job) (post.Proof, error) {
 		return post.Proof{}, errors.New("replaced by the mock")
 	})
@@ -151,6 +173,24 @@ func (s *story) play() {
 // run starts the workflow at Challenge + 1 and gives its result, whether it completed or failed.
 func (s *story) run() (post.Result, error) {
 	s.genesis = s.env.Now().Add(-time.Duration(s.deadline.Challenge+1) * epoch)
+	if s.unrouted {
+		s.env.OnGetVersion("routing", workflow.DefaultVersion, workflow.Version(1)).Return(workflow.DefaultVersion)
+	}
+	s.env.SetOnActivityStartedListener(func(info *activity.Info, _ context.Context, _ converter.EncodedValues) {
+		if info.ActivityType.Name == workflows.ActivityGenerateWindowPoSt {
+			s.issued = append(s.issued, *info)
+			s.times = append(s.times, s.env.Now().Sub(s.began).Round(time.Second))
+		}
+	})
+	s.env.SetOnActivityCanceledListener(func(info *activity.Info) {
+		if info.ActivityType.Name == workflows.ActivityGenerateWindowPoSt {
+			s.cancelled++
+		}
+	})
+	s.env.OnUpsertMemo(mock.Anything).Run(func(args mock.Arguments) {
+		s.board = args.Get(0).(map[string]any)[workflows.MemoBoard].(post.Result)
+	}).Return(nil)
+	s.began = s.env.Now()
 	s.env.OnActivity(workflows.ActivityGenerateWindowPoSt, mock.Anything, mock.Anything).After(s.proveTime).Return(
 		func(_ context.Context, job post.Job) (post.Proof, error) {
 			s.jobs = append(s.jobs, job)
@@ -175,6 +215,27 @@ func (s *story) run() (post.Result, error) {
 // at does something when the chain is at an epoch.
 func (s *story) at(e abi.ChainEpoch, do func()) {
 	s.env.RegisterDelayedCallback(do, time.Duration(e-s.deadline.Challenge-1)*epoch)
+}
+
+// after does something when the workflow has run for so long.
+func (s *story) after(d time.Duration, do func()) { s.env.RegisterDelayedCallback(do, d) }
+
+// queues are the ones that the proofs' activities were issued on.
+func (s *story) queues() []string {
+	var queues []string
+	for _, info := range s.issued {
+		queues = append(queues, info.TaskQueue)
+	}
+	return queues
+}
+
+// ids are those of the proofs' activities.
+func (s *story) ids() []string {
+	var ids []string
+	for _, info := range s.issued {
+		ids = append(ids, info.ActivityID)
+	}
+	return ids
 }
 
 // reset sends the operator's update.
