@@ -184,6 +184,8 @@ func RegisterWorkflows(r worker.WorkflowRegistry) {
 		workflows.NameMinerWorkflow:    workflows.MinerWorkflow,
 		workflows.NameDeadlineWorkflow: workflows.DeadlineWorkflow,
 		workflows.NameSenderWorkflow:   workflows.SenderWorkflow,
+		workflows.NameWorkerWorkflow:   workflows.WorkerWorkflow,
+		workflows.NameFleetWorkflow:    workflows.FleetWorkflow,
 	} {
 		r.RegisterWorkflowWithOptions(w, workflow.RegisterOptions{Name: name})
 	}

@@ -24,6 +24,8 @@ func TestReplay(t *testing.T) {
 				workflows.NameMinerWorkflow:    workflows.MinerWorkflow,
 				workflows.NameDeadlineWorkflow: workflows.DeadlineWorkflow,
 				workflows.NameSenderWorkflow:   workflows.SenderWorkflow,
+				workflows.NameWorkerWorkflow:   workflows.WorkerWorkflow,
+				workflows.NameFleetWorkflow:    workflows.FleetWorkflow,
 			} {
 				replayer.RegisterWorkflowWithOptions(w, workflow.RegisterOptions{Name: name})
 			}
