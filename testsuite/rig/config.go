@@ -36,7 +36,7 @@ type Worker struct {
 	Env      []string // NAME=value
 }
 
-// Rule is one kind of work that a worker may take: a [[sealing_thread]] of plan wdpost.
+// Rule is one kind of work that a worker may take: a table of [[worker.rules]].
 type Rule struct {
 	Miners []uint64
 	Sizes  []string // such as 2KiB
@@ -99,6 +99,7 @@ func (t *toml) save(path string) error {
 func (t *toml) common(c Config, temporal string) {
 	t.line("[temporal]\naddress = %q", temporal)
 	t.line("[log]\nlevel = %q", c.LogLevel)
+	t.line("[metrics]\ndaemon = \"off\"\nworker = \"off\"")
 }
 
 // writeDaemon writes the daemon's posthaste.toml.
@@ -125,17 +126,17 @@ func (w Worker) write(path string, c Config, temporal string) error {
 		t.line("pool = %q", w.Pool)
 	}
 	t.line("%s", strings.Join(w.Keys, "\n"))
-	for _, store := range w.Attached {
-		t.line("[[attached]]\nname = %q\nlocation = %q", store.Name, store.Path)
-	}
 	for _, rule := range w.Rules {
-		t.line("[[sealing_thread]]\nplan = \"wdpost\"")
+		t.line("[[worker.rules]]")
 		if len(rule.Miners) > 0 {
-			t.line("sealing.allowed_miners = %s", list(rule.Miners, "%d"))
+			t.line("allowed_miners = %s", list(rule.Miners, "%d"))
 		}
 		if len(rule.Sizes) > 0 {
-			t.line("sealing.allowed_sizes = %s", list(rule.Sizes, "%q"))
+			t.line("allowed_sizes = %s", list(rule.Sizes, "%q"))
 		}
+	}
+	for _, store := range w.Attached {
+		t.line("[[attached]]\nname = %q\nlocation = %q", store.Name, store.Path)
 	}
 	if w.Limit > 0 {
 		t.line("[processors.limitation.concurrent]\nwindow_post = %d", w.Limit)

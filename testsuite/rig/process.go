@@ -149,6 +149,13 @@ func (p *Process) Running() bool {
 	}
 }
 
+// ExpectEnd says that the present run is going to end by itself, and that nobody needs to worry.
+func (p *Process) ExpectEnd() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asked = true
+}
+
 // Died is an error if the program has ended and nobody of this rig asked it to.
 func (p *Process) Died() error {
 	if p.Pid() == 0 || p.Running() {
