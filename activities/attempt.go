@@ -31,11 +31,14 @@ type Attempts interface {
 var (
 	errHandOver  = errors.New("the worker is stopping")
 	errNotWanted = errors.New("nobody waits for this proof any more: it was cancelled, reset or made elsewhere")
+	errShared    = errors.New("this attempt timed out, and another one has the proof in its care")
 )
 
 const (
 	// beatEvery is a fifth of the heartbeat timeout: four may be lost. damocles's workers beat at the same pace.
 	beatEvery = 3 * time.Second
+	// claimBeats is how many heartbeats apart an attempt that is gone claims its proof: 6 s, of the 20 s that the workflow grants.
+	claimBeats = 2
 	// answerWithin bounds one call to Temporal; a missing server is found out and asked again.
 	answerWithin = 5 * time.Second
 )
@@ -46,8 +49,8 @@ const (
 //
 //	fine          go on
 //	cancelled     stop
-//	not found     this attempt timed out, or its run is over: stop if the proof is not wanted any more, else go on and
-//	              deliver it by signal
+//	not found     this attempt timed out, or its run is over: stop if the proof is not wanted any more, or if no card has begun it;
+//	              else go on, claim it from the workflow, so that nobody begins it anew, and deliver it by signal
 //	unreachable   go on, and do not return before Temporal answers again: the SDK drops a result after 10 s
 type attempt struct {
 	temporal Attempts
@@ -56,8 +59,9 @@ type attempt struct {
 	workflow workflow.Execution
 	job      post.Job
 	log      *slog.Logger
-	stop     context.CancelCauseFunc // of the proving
+	stop     context.CancelCauseFunc // of this attempt's part in the proving
 	every    time.Duration           // between heartbeats
+	claims   int                     // heartbeats since it was found gone; of its own goroutine
 
 	news chan struct{} // another card or phase: beat now
 
@@ -112,15 +116,15 @@ const (
 
 // watch beats until the function that it returns is called with the proof, or nil if there is none. That call returns when
 // Temporal can hear the result; if the attempt is gone by then, the proof has gone as a signal.
-func (a *attempt) watch(stopping <-chan struct{}) (finish func(*post.Proof)) {
+func (a *attempt) watch(f *flight, stopping <-chan struct{}) (finish func(*post.Proof)) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		ticker := time.NewTicker(a.every)
 		defer ticker.Stop()
 		for {
-			if a.beat() == unwanted {
-				a.stop(errNotWanted)
+			if cause := a.look(f); cause != nil {
+				a.stop(cause)
 				return
 			}
 			select {
@@ -138,6 +142,40 @@ func (a *attempt) watch(stopping <-chan struct{}) (finish func(*post.Proof)) {
 		close(done)
 		<-ended
 		a.deliver(proof, stopping)
+	}
+}
+
+// look sends a heartbeat, and says why the attempt should end, if it should.
+func (a *attempt) look(f *flight) error {
+	now := a.beat()
+	another := f.stands(a, now)
+	switch {
+	case now == unwanted:
+		return errNotWanted
+	case now != gone:
+		return nil
+	case a.claims == 0 && (another || f.card() == ""):
+		// Another attempt can deliver it the usual way, or nothing has been done yet that could be lost. After the first claim
+		// it stays: the workflow has cancelled the others.
+		return errShared
+	}
+	if a.claims%claimBeats == 0 {
+		a.claim(f.card())
+	}
+	a.claims++
+	return nil
+}
+
+// claim tells the workflow that the proof is half done here.
+func (a *attempt) claim(card string) {
+	ctx, cancel := context.WithTimeout(a.ctx, answerWithin)
+	defer cancel()
+	if a.claims == 0 {
+		a.log.Warn("the attempt timed out, but the proof is wanted: claiming it", "card", card)
+	}
+	err := a.temporal.SignalWorkflow(ctx, a.workflow.ID, a.workflow.RunID, workflows.SignalProofClaimed, post.Claim{JobKey: a.job.Key(), Card: card})
+	if err != nil {
+		a.log.Warn("claiming the proof failed; trying again", "workflow", a.workflow.ID, "error", err)
 	}
 }
 

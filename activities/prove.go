@@ -3,24 +3,24 @@ package activities
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/filecoin-project/go-state-types/abi"
 	"go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/temporal"
 
 	"posthaste/post"
 	"posthaste/prover"
 )
 
-// Cards proves on whichever card is free.
+// Cards proves on whichever card is free. avoid names cards by their names in the pool; "*" are all of them.
 type Cards interface {
 	Prove(ctx context.Context, task prover.Task, avoid []string, progress func(post.Progress)) (*prover.Result, error)
+	Status() []prover.CardStatus
 }
 
 // Stores knows where the files of a sector are on this machine.
@@ -28,75 +28,137 @@ type Stores interface {
 	Paths(store string, miner abi.ActorID, sector post.Sector) (sealedFile, cacheDir string, err error)
 }
 
-// Prover makes proofs on this worker's cards.
+// StoreWatch knows which of this machine's stores can be read, and says why one cannot.
+type StoreWatch interface {
+	Reachable(ctx context.Context, store string) error // as it was at the last look
+	Look(ctx context.Context, store string) error      // now; it may take some 15 s
+}
+
+// Prover makes proofs on one group of this worker's cards.
 type Prover struct {
 	Worker   string // its name, for people
 	Cards    Cards
 	Stores   Stores
+	Watch    StoreWatch // nil: all stores can be read
 	Temporal Attempts
 	Log      *slog.Logger
+	Proofs   *Proofs           // shared by the groups of a worker; nil: of this group alone
+	Stopping <-chan struct{}   // closed when running proofs have to be handed over; nil: never
+	Observe  func(Observation) // for metrics; nil: nobody watches
 
 	every time.Duration // between heartbeats; 0 means beatEvery
-
-	mu       sync.Mutex
-	finished map[string]finished // proofs by job key, in case Temporal lost the answer and asks again
+	once  sync.Once
+	own   *Proofs
 }
 
-// finished is a proof that was made here, kept while somebody may ask for it again.
-type finished struct {
-	proof post.Proof
-	until time.Time
+func (p *Prover) proofs() *Proofs {
+	p.once.Do(func() { p.own = cmp.Or(p.Proofs, NewProofs()) })
+	return p.own
 }
 
 // GenerateWindowPoSt makes one proof. It outlives a Temporal that goes away: the proving does not hang on the activity's
-// context, and nothing is returned before Temporal can hear it (see attempt).
+// context, and nothing is returned before Temporal can hear it (see attempt). Attempts of the same job on this worker share one proof.
 func (p *Prover) GenerateWindowPoSt(ctx context.Context, job post.Job) (post.Proof, error) {
+	info := activity.GetInfo(ctx)
 	log := p.Log.With("deadline", job.Deadline.String(), "partitions", job.Partitions, "try", job.Try)
-	if proof, known := p.recall(job); known {
+	p.observe(Observation{Kind: ObservedStart, Size: sizeOf(job), Waited: max(info.StartedTime.Sub(info.ScheduledTime), 0), Attempt: int(info.Attempt)})
+	if proof, known := p.proofs().recall(job); known {
 		log.Info("this proof was made before and is given again", "job", job.Key())
 		return proof, nil
 	}
-	task, err := p.task(job)
+	proof, err := p.prove(ctx, job, info, log)
 	if err != nil {
+		err = failure(p.Worker, err)
+		p.observe(Observation{Kind: ObservedFailure, Size: sizeOf(job), Failure: failureOf(err), Attempt: int(info.Attempt)})
+		log.Warn("no proof", "error", err)
+	}
+	return proof, err
+}
+
+// prove takes part in the making of the proof, and sees to it that Temporal hears of it.
+func (p *Prover) prove(ctx context.Context, job post.Job, info activity.Info, log *slog.Logger) (post.Proof, error) {
+	if job.Elsewhere && info.Attempt <= refusedAttempts && allAvoided(p.Cards.Status(), p.avoid(job)) {
+		return post.Proof{}, errRefused
+	}
+	if err := p.reachable(ctx, job); err != nil {
 		return post.Proof{}, err
 	}
-	proving, stop := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer stop(nil)
-	attempt := newAttempt(ctx, p.Temporal, job, log, stop, cmp.Or(p.every, beatEvery))
-	finish := attempt.watch(activity.GetWorkerStopChannel(ctx))
+	leaving, leave := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer leave(nil)
+	attempt := newAttempt(ctx, p.Temporal, job, log, leave, cmp.Or(p.every, beatEvery))
+	flight, first := p.proofs().join(ctx, attempt)
+	if first {
+		log.Info("proving", "sectors", len(job.Sectors), "job", flight.key)
+		go p.fly(ctx, flight, job, log)
+	} else {
+		log.Info("this proof is in the making here for an attempt before; sharing it", "job", flight.key)
+	}
+	finish := attempt.watch(flight, p.Stopping)
+	select {
+	case <-flight.done:
+	case <-leaving.Done():
+		if cause := context.Cause(leaving); !flight.leave(attempt, cause) {
+			finish(nil)
+			return post.Proof{}, cause
+		}
+		<-flight.done // so that the card is free when the attempt is over
+	}
+	if flight.err != nil {
+		finish(nil)
+		return post.Proof{}, flight.err
+	}
+	finish(&flight.proof)
+	return flight.proof, nil
+}
 
-	log.Info("proving", "sectors", len(job.Sectors), "job", job.Key())
-	result, err := p.Cards.Prove(proving, task, p.avoid(job), func(progress post.Progress) {
-		progress.Card = p.cardName(progress.Card)
-		attempt.progress(progress)
-	})
+// fly makes the proof of a flight.
+func (p *Prover) fly(ctx context.Context, f *flight, job post.Job, log *slog.Logger) {
+	until, _ := ctx.Deadline()
+	task, err := p.task(job)
 	if err != nil {
-		if cause := context.Cause(proving); cause != nil {
+		f.land(post.Proof{}, err, until)
+		return
+	}
+	began := time.Now()
+	result, err := p.Cards.Prove(f.ctx, task, p.avoid(job), func(progress post.Progress) {
+		progress.Card = cardName(p.Worker, progress.Card)
+		f.tell(progress)
+	})
+	if err == nil {
+		err = p.trustSkipped(f.ctx, job, result.Skipped, mayRepeat(until, time.Since(began)))
+	} else if lost := p.trustAllBad(f.ctx, job, err); lost != nil {
+		err = lost
+	}
+	if err != nil {
+		if cause := context.Cause(f.ctx); cause != nil {
 			err = cause
 		}
-		finish(nil)
-		log.Warn("no proof", "error", err)
-		return post.Proof{}, p.failure(err)
+		f.land(post.Proof{}, err, until)
+		return
 	}
 	proof := post.Proof{
-		JobKey: job.Key(), ProofType: result.ProofType, Bytes: result.Proof, Skipped: post.Brief(result.Skipped),
-		Card: p.cardName(result.Card), Phases: result.Phases,
+		JobKey: f.key, ProofType: result.ProofType, Bytes: result.Proof, Skipped: post.Brief(result.Skipped),
+		Card: cardName(p.Worker, result.Card), Phases: result.Phases,
 	}
 	log.Info("proven", "card", proof.Card, "vanilla", result.Phases.Vanilla, "snark", result.Phases.Snark, "skipped", len(result.Skipped))
-	p.remember(ctx, proof)
-	finish(&proof)
-	return proof, nil
+	p.observe(Observation{Kind: ObservedProof, Size: sizeOf(job), Card: proof.Card, Phases: result.Phases, Skipped: len(result.Skipped)})
+	f.land(proof, nil, until)
+}
+
+// mayRepeat says whether there is time to make a proof once more that took so long. Without a deadline there always is.
+func mayRepeat(until time.Time, took time.Duration) bool {
+	return until.IsZero() || time.Until(until) > 2*took
 }
 
 // cardName is how the fleet knows a card: worker/card.
-func (p *Prover) cardName(card string) string {
+func cardName(worker, card string) string {
 	if card == "" {
-		return p.Worker
+		return worker
 	}
-	return p.Worker + "/" + card
+	return worker + "/" + card
 }
 
-// avoid are the cards of this worker among those that a job should avoid, by the names that the cards have here.
+// avoid are the cards of this worker among those that a job should avoid, by the names that the cards have here; "*" for all.
 func (p *Prover) avoid(job post.Job) []string {
 	var here []string
 	for _, name := range job.AvoidCards {
@@ -107,86 +169,59 @@ func (p *Prover) avoid(job post.Job) []string {
 	return here
 }
 
-// task finds the files of a job's sectors. A store that is not attached here concerns the place, not the job: it costs no
-// try.
+// refusedAttempts is how many attempts of an activity a worker refuses, if all its cards have failed the job and the queue has
+// another one. After that the other worker is busy or gone, and a card that failed is better than none.
+const refusedAttempts = 2
+
+// allAvoided says whether a job should avoid every card that could take it.
+func allAvoided(cards []prover.CardStatus, avoid []string) bool {
+	if len(avoid) == 0 {
+		return false
+	}
+	for _, card := range cards {
+		if usable(card) && !slices.Contains(avoid, card.Name) && !slices.Contains(avoid, "*") {
+			return false
+		}
+	}
+	return true
+}
+
+// usable says whether a card would take a job, now or when it has done what it does.
+func usable(card prover.CardStatus) bool {
+	return card.State != prover.StateDead && card.State != prover.StateFenced
+}
+
+// task finds the files of a job's sectors.
 func (p *Prover) task(job post.Job) (prover.Task, error) {
 	if len(job.Randomness) != 32 {
 		return prover.Task{}, typed(post.FailureProve, "", fmt.Errorf("the challenge of deadline %s has %d bytes instead of 32", job.Deadline, len(job.Randomness)))
 	}
 	task := prover.Task{
 		MinerID: uint64(job.Deadline.Miner), ProofType: prover.ProofType(job.ProofType), Seed: prover.Bytes32(job.Randomness),
-		Replicas: make([]prover.Replica, len(job.Sectors)),
+		Label: labelOf(job),
 	}
-	for i, sector := range job.Sectors {
-		sealed, cache, err := p.Stores.Paths(sector.Store, job.Deadline.Miner, sector)
+	replicas, err := replicas(p.Worker, p.Stores, job.Deadline.Miner, job.Sectors)
+	task.Replicas = replicas
+	return task, err
+}
+
+// replicas finds the files of sectors. A store that is not attached here concerns the place, not the job: it costs no try.
+func replicas(worker string, stores Stores, miner abi.ActorID, sectors post.Sectors) ([]prover.Replica, error) {
+	found := make([]prover.Replica, len(sectors))
+	for i, sector := range sectors {
+		sealed, cache, err := stores.Paths(sector.Store, miner, sector)
 		if err != nil {
-			return prover.Task{}, typed(post.FailureNoStore, "", fmt.Errorf("worker %s, sector %d of %s: %w", p.Worker, sector.Number, post.MinerName(job.Deadline.Miner), err))
+			return nil, noStore(worker, fmt.Errorf("sector %d of %s: %w", sector.Number, post.MinerName(miner), err))
 		}
-		task.Replicas[i] = prover.Replica{SectorID: uint64(sector.Number), CommR: sector.CommR, SealedFile: sealed, CacheDir: cache}
+		found[i] = prover.Replica{SectorID: uint64(sector.Number), CommR: sector.CommR, SealedFile: sealed, CacheDir: cache}
 	}
-	return task, nil
+	return found, nil
 }
 
-// failure gives an error of a card the type that the workflow decides by, and names the card.
-func (p *Prover) failure(err error) error {
-	card := ""
-	var ofCard *prover.CardError
-	if errors.As(err, &ofCard) {
-		card = p.cardName(ofCard.Card)
+// labelOf is what people call a job.
+func labelOf(job post.Job) string {
+	if len(job.Partitions) == 1 {
+		return fmt.Sprintf("%s partition %d", job.Deadline, job.Partitions[0])
 	}
-	switch {
-	case errors.Is(err, errHandOver), errors.Is(err, prover.ErrClosed), errors.Is(err, errNotWanted):
-		// Temporal's own retry hands it to another worker at once; a cancelled or superseded attempt is not retried, and a
-		// paused one later.
-		return temporal.NewApplicationError(fmt.Sprintf("worker %s: %v", p.Worker, err), string(post.FailureHandOver))
-	case errors.Is(err, prover.ErrAllBad):
-		return typed(post.FailureAllBad, card, err)
-	case errors.Is(err, prover.ErrProofInvalid):
-		return typed(post.FailureFalseProof, card, err)
-	case errors.Is(err, prover.ErrParameters):
-		return typed(post.FailureSetup, card, err)
-	case errors.Is(err, prover.ErrCardCrashed), errors.Is(err, prover.ErrHung), errors.Is(err, prover.ErrNotReady):
-		return typed(post.FailureCard, card, err)
-	default:
-		return typed(post.FailureProve, card, err)
-	}
-}
-
-// typed is an error that Temporal does not retry: the workflow decides, and counts.
-func typed(kind post.Failure, card string, err error) error {
-	return temporal.NewNonRetryableApplicationError(err.Error(), string(kind), nil, card)
-}
-
-// remember keeps a proof for as long as somebody may ask for it again: a lost answer costs an attempt, not the proof.
-func (p *Prover) remember(ctx context.Context, proof post.Proof) {
-	until, limited := ctx.Deadline()
-	if !limited {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.finished == nil {
-		p.finished = map[string]finished{}
-	}
-	now := time.Now()
-	for key, old := range p.finished {
-		if now.After(old.until) {
-			delete(p.finished, key)
-		}
-	}
-	p.finished[proof.JobKey] = finished{proof: proof, until: until}
-}
-
-// recall gives a proof that was made before. A job that was tried again because the proof verified false must be made anew.
-func (p *Prover) recall(job post.Job) (post.Proof, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	old, known := p.finished[job.Key()]
-	for _, card := range job.AvoidCards {
-		if known && card == old.proof.Card {
-			delete(p.finished, job.Key())
-			return post.Proof{}, false
-		}
-	}
-	return old.proof, known
+	return fmt.Sprintf("%s partitions %v", job.Deadline, job.Partitions)
 }
