@@ -1,0 +1,170 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/filecoin-project/go-state-types/abi"
+	"go.temporal.io/api/workflowservice/v1"
+
+	"posthaste/post"
+	"posthaste/workflows"
+)
+
+// FleetSource is what reading the fleet takes from Temporal's client.
+type FleetSource interface {
+	ListWorkflow(ctx context.Context, request *workflowservice.ListWorkflowExecutionsRequest) (*workflowservice.ListWorkflowExecutionsResponse, error)
+	WorkflowService() workflowservice.WorkflowServiceClient
+}
+
+// Fleet knows which cards there are, which of them live, and what waits for them. All of it is Temporal's knowledge, read at
+// most once a second.
+type Fleet struct {
+	Temporal  FleetSource
+	Namespace string
+	Log       *slog.Logger
+	Kind      string           // of the queues, post.KindWindow or post.KindWinning; "" is window
+	Now       func() time.Time // nil: time.Now
+
+	reading sync.Mutex // one reader at a time; the others take what it read
+
+	mu       sync.Mutex
+	snap     snapshot
+	err      error
+	readAt   time.Time // when the last read ended; zero: never
+	pulses   pulses
+	routed   []routed
+	forecast map[abi.SectorSize]forecast
+}
+
+const (
+	snapshotFor = time.Second      // how old a snapshot may be
+	readWithin  = 5 * time.Second  // bounds the reading of one
+	routedFor   = 30 * time.Second // how long a routed job is remembered at most
+	forecastFor = 6 * time.Hour    // how long the longest proof counts, if none took longer since
+)
+
+// routed is a job that this process has put on a queue, and that Temporal's figures may not show yet.
+type routed struct {
+	queue string
+	at    time.Time
+}
+
+// forecast is how long proofs of a sector size take.
+type forecast struct {
+	longest time.Duration
+	at      time.Time
+}
+
+func (f *Fleet) now() time.Time {
+	if f.Now != nil {
+		return f.Now()
+	}
+	return time.Now()
+}
+
+// Snapshot is all queues that somebody serves or served, with who is there and what waits.
+func (f *Fleet) Snapshot(ctx context.Context) (post.Fleet, error) {
+	snap, err := f.snapshot(ctx)
+	return snap.fleet(), err
+}
+
+// RouteJob chooses the queue for a new job, and counts it there, so that many at once spread.
+func (f *Fleet) RouteJob(ctx context.Context, in workflows.RouteInput) (post.Choice, error) {
+	if _, err := f.snapshot(ctx); err != nil {
+		return post.Choice{}, fmt.Errorf("routing a job of %s: %w", post.MinerName(in.Needs.Miner), err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	choice := post.Route(in.Needs, in.Avoid, f.snap.fleet(), "")
+	choice.Priority = post.Priority(in.Try, in.Left, f.forecast[in.Needs.Size].longest)
+	f.count(choice.Queue)
+	return choice, nil
+}
+
+// count puts one more job on a queue of the snapshot. The mutex is held.
+func (f *Fleet) count(queue string) {
+	f.routed = append(f.routed, routed{queue: queue, at: f.now()})
+	if i := f.snap.index(queue); i >= 0 {
+		f.snap.queues[i].Backlog++
+	}
+}
+
+// learn takes note of how long a proof took, its reads and its SNARK.
+func (f *Fleet) learn(size abi.SectorSize, took time.Duration) {
+	if size == 0 || took <= 0 {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.forecast == nil {
+		f.forecast = map[abi.SectorSize]forecast{}
+	}
+	if old := f.forecast[size]; took >= old.longest || f.now().Sub(old.at) > forecastFor {
+		f.forecast[size] = forecast{longest: took, at: f.now()}
+	}
+}
+
+// Forecast is how long a proof of a sector size takes, as far as is known: the longest seen lately. 0: none was seen.
+func (f *Fleet) Forecast(size abi.SectorSize) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.forecast[size].longest
+}
+
+// snapshot is the cached one if it is new enough, else a new one. An error is kept as long, so that a Temporal that is away is not
+// asked by everybody in turn.
+func (f *Fleet) snapshot(ctx context.Context) (snapshot, error) {
+	f.reading.Lock()
+	defer f.reading.Unlock()
+	f.mu.Lock()
+	snap, err, age := f.snap, f.err, f.now().Sub(f.readAt)
+	f.mu.Unlock()
+	if age >= 0 && age < snapshotFor {
+		return snap.clone(), err
+	}
+	began := f.now()
+	limited, cancel := context.WithTimeout(ctx, readWithin)
+	defer cancel()
+	snap, err = f.read(limited)
+	if err != nil && ctx.Err() != nil {
+		return snapshot{}, err // of this caller alone
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.routed = slices.DeleteFunc(f.routed, func(r routed) bool { return f.now().Sub(r.at) > routedFor })
+	snap.settle(f.routed, began)
+	f.snap, f.err, f.readAt = snap, err, f.now()
+	return snap.clone(), err
+}
+
+// read asks Temporal for everything.
+func (f *Fleet) read(ctx context.Context) (snapshot, error) {
+	kind := f.Kind
+	if kind == "" {
+		kind = post.KindWindow
+	}
+	states, err := f.states(ctx)
+	if err != nil {
+		return snapshot{}, err
+	}
+	beats, err := f.beats(ctx)
+	if err != nil {
+		return snapshot{}, err
+	}
+	queues, err := f.queues(ctx, queuesOf(kind, states))
+	if err != nil {
+		return snapshot{}, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.pulses == nil {
+		f.pulses = pulses{}
+	}
+	f.pulses.feel(f.now(), beats)
+	return muster(kind, states, beats, queues, f.now()), nil
+}
