@@ -2,6 +2,7 @@ package prover
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -98,7 +99,7 @@ func fakeChild(behaviour string) {
 			time.Sleep(time.Hour)
 		}
 	}
-	fmt.Println("window_post processor ready")
+	fmt.Println(cmp.Or(os.Getenv("KIND"), KindWindow) + " processor ready")
 	scanner := bufio.NewScanner(os.Stdin)
 	scanner.Buffer(nil, maxLine)
 	for scanner.Scan() {

@@ -2,6 +2,7 @@ package prover
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -33,6 +34,9 @@ func Verify(ctx context.Context, miner abi.ActorID, proofType abi.RegisteredPoSt
 func VerifyWinning(ctx context.Context, miner abi.ActorID, proofType abi.RegisteredPoStProof, randomness []byte, sectors post.Sectors, proofs [][]byte) (bool, error) {
 	c := check{miner, proofType, randomness, sectors}
 	return c.make(ctx, ProofType(proofType).checkWinning, func(seed []byte, infos []proof.SectorInfo) (bool, error) {
+		if len(proofs) == 0 {
+			return false, nil // which the library cannot take
+		}
 		for i := range infos {
 			infos[i].SealProof = sealProofOf(proofType)
 		}
@@ -62,6 +66,9 @@ func (c check) make(ctx context.Context, typeFits func() error, verify func(seed
 	}
 	if err := typeFits(); err != nil {
 		return fail(err)
+	}
+	if len(c.sectors) == 0 {
+		return fail(errors.New("there are no sectors that it could cover"))
 	}
 	if len(c.randomness) != 32 {
 		return fail(fmt.Errorf("the randomness has %d bytes instead of 32", len(c.randomness)))
