@@ -68,7 +68,7 @@ func build(path string, data []byte, getenv func(string) string, hostname func()
 	}
 	c.Worker = d.worker(f, hostname)
 	c.Cards, c.AutoCards = d.windowCards(f, c.Worker.Pool)
-	c.Winning = d.winningCards(f, c.Worker.Pool, c.Cards)
+	c.Winning = d.winningCards(f, c.Worker.Pool, c.Cards, c.AutoCards)
 	limits := f.Processors.Limitation.Concurrent
 	c.WindowLimit = d.atLeast("processors.limitation.concurrent.window_post", limits.WindowPoSt, 1, 0)
 	c.WinningLimit = d.atLeast("processors.limitation.concurrent.winning_post", limits.WinningPoSt, 1, 0)

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,14 +27,24 @@ func (d *document) windowCards(f *file, pool string) ([]Card, bool) {
 }
 
 // winningCards are those written. Names differ from the window cards' too, since a card is known as worker/card.
-func (d *document) winningCards(f *file, pool string, others []Card) []Card {
+func (d *document) winningCards(f *file, pool string, window []Card, auto bool) []Card {
 	var cards []Card
+	if auto {
+		window = nil
+	}
 	for i, written := range f.Processors.WinningPoSt {
 		key := fmt.Sprintf("processors.winning_post[%d]", i)
-		cards = append(cards, d.card(key, "winning"+strconv.Itoa(i), pool, written, slices.Concat(others, cards)))
+		card := d.card(key, "winning"+strconv.Itoa(i), pool, written, slices.Concat(window, cards))
+		if auto && autoName.MatchString(card.Name) {
+			d.complain(key+".name", "%q may be the name of a window card that is found at start; take another", card.Name)
+		}
+		cards = append(cards, card)
 	}
 	return cards
 }
+
+// autoName is the form of AutoCardsFor's names.
+var autoName = regexp.MustCompile(`^(gpu[0-9]+|cpu0)$`)
 
 // newCard is a card about which nothing is configured.
 func newCard(name string) Card {

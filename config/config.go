@@ -158,6 +158,9 @@ func load(path string, getenv func(string) string, hostname func() (string, erro
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
+	if isDamocles(data) {
+		return nil, fmt.Errorf("%s is a damocles-worker's configuration, which only `posthaste worker run` reads", path)
+	}
 	c, err := build(path, data, getenv, hostname)
 	if err != nil {
 		return nil, err

@@ -66,7 +66,7 @@ func (d *document) rules(f *file) []post.Rule {
 		return tidy(rules)
 	}
 	if len(rules) > 0 {
-		d.complain("worker.rules", "worker.allowed_miners or worker.allowed_sizes is given too; write that as a rule of its own")
+		d.complain("worker.rules[0]", "worker.allowed_miners or worker.allowed_sizes is given too; write that as a rule of its own")
 	}
 	return []post.Rule{flat}
 }

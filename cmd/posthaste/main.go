@@ -100,6 +100,11 @@ func (a *app) load() (*config.Config, *slog.Logger, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	return a.loaded(c)
+}
+
+// loaded gives a configuration with the log that it asks for, in which its warnings stand.
+func (a *app) loaded(c *config.Config) (*config.Config, *slog.Logger, error) {
 	log, err := a.logger(c.Log)
 	if err != nil {
 		return nil, nil, err
