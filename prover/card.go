@@ -59,6 +59,9 @@ const usefulLife = time.Minute
 // maxPause bounds the pauses between starts of a process that does not live.
 const maxPause = 30 * time.Second
 
+// longPause is what a job should not wait for.
+const longPause = time.Second
+
 // pause is how long to wait before the next start, after so many useless processes in a row: none after the first, because
 // a deadline may be waiting, then 100 ms and twice as much each time.
 func pause(streak int) time.Duration {
@@ -186,8 +189,8 @@ func (p *Pool) ended(c *card, ch *child, err error, lived time.Duration) {
 	c.unready = !wasReady
 	c.stays = c.config.NoRestart
 	c.next = time.Now().Add(pause(c.streak))
-	// One bad start may be chance. From the second on, jobs should not wait for this card.
-	if c.stays || c.unready && c.streak > 1 {
+	// One bad start may be chance. From the second on, jobs should not wait for this card, nor through a long pause.
+	if c.stays || c.unready && c.streak > 1 || pause(c.streak) >= longPause {
 		c.state = StateDead
 	}
 	p.log.Warn("a card's process has ended", "card", c.config.Name, "error", err, "streak", c.streak, "pause", pause(c.streak))

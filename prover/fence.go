@@ -27,7 +27,9 @@ func (p *Pool) Fence(name, reason string) error {
 	if err != nil {
 		return err
 	}
-	p.fence(c, cmp.Or(reason, "no reason was given"))
+	if reason = cmp.Or(reason, "no reason was given"); reason != c.fenced {
+		p.fence(c, reason)
+	}
 	return nil
 }
 

@@ -307,6 +307,28 @@ func TestUsable(t *testing.T) {
 	require.ErrorContains(t, g.err, "2 cards: card a: its process does not get ready: in a test; b is fenced: x")
 }
 
+// A process that gets ready and dies again and again, without ever having had a job, is not fenced; but nobody waits through
+// its pauses.
+func TestNobodyWaitsForAProcessThatKeepsDying(t *testing.T) {
+	p := unmanned(t, PoolOptions{}, cardsOf("a")...).up()
+	c := p.cards[0]
+	for c.state != StateDead {
+		require.Equal(t, 1, p.Usable())
+		require.Less(t, pause(c.streak), longPause)
+		p.dies(c, ErrCardCrashed)
+		p.launched(c)
+		if c.state != StateDead {
+			p.gotReady(c)
+		}
+	}
+	require.Zero(t, p.Usable())
+	p.gotReady(c)
+	require.Equal(t, 1, p.Usable(), "it may have recovered")
+	settle(p, nil)
+	p.dies(c, ErrCardCrashed)
+	require.Equal(t, 1, p.Usable(), "a proof wipes the slate")
+}
+
 func TestChangesAreTold(t *testing.T) {
 	var mu sync.Mutex
 	var pool *Pool

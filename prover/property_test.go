@@ -1,10 +1,17 @@
 package prover
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -20,6 +27,71 @@ func TestAnythingCanHappen(t *testing.T) {
 		}
 		s.endsWell()
 	}
+}
+
+// TestARoughDay has real processes killed, fenced and unfenced while jobs run. Each job has to end in one of the ways that there are,
+// and every card has to be there in the end.
+func TestARoughDay(t *testing.T) {
+	cards := []CardConfig{fake("a", "good"), fake("b", "good"), fake("c", "slow")}
+	cards[0].Concurrent, cards[2].Concurrent = 2, 2
+	pool := startPool(t, PoolOptions{Limits: &Limits{Tasks: 4}, Log: slog.New(slog.DiscardHandler)}, cards...)
+	var jobs, trouble sync.WaitGroup
+	var proven atomic.Int64
+	done := make(chan struct{})
+	for i := range 6 {
+		jobs.Go(func() {
+			for range 30 {
+				ctx, cancel := context.WithCancel(t.Context())
+				if i == 0 {
+					time.AfterFunc(20*time.Millisecond, cancel)
+				}
+				_, err := pool.Prove(ctx, fakeTask(1), nil, nil)
+				cancel()
+				if err == nil {
+					proven.Add(1)
+				}
+				if i == 0 && errors.Is(err, context.Canceled) {
+					continue
+				}
+				if err != nil && !errors.Is(err, ErrCardCrashed) && !errors.Is(err, ErrNoCard) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	trouble.Go(func() {
+		random := rand.New(rand.NewPCG(3, 3))
+		for ticker := time.NewTicker(10 * time.Millisecond); ; {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+			}
+			card := pool.Status()[random.IntN(3)]
+			switch random.IntN(4) {
+			case 0:
+				if card.PID != 0 {
+					_ = syscall.Kill(card.PID, syscall.SIGKILL)
+				}
+			case 1:
+				_ = pool.Fence(card.Name, "trouble")
+			default:
+				_ = pool.Unfence("")
+			}
+		}
+	})
+	jobs.Wait()
+	close(done)
+	trouble.Wait()
+	require.NoError(t, pool.Unfence(""))
+	require.Positive(t, proven.Load())
+	require.Eventually(t, func() bool {
+		return !slices.ContainsFunc(pool.Status(), func(s CardStatus) bool { return s.State != StateIdle })
+	}, 30*time.Second, 10*time.Millisecond)
+	require.Equal(t, pool.Size(), pool.Usable())
+	pool.mu.Lock()
+	defer pool.mu.Unlock()
+	require.Zero(t, pool.limits.taken)
 }
 
 // story is what happens to pools, and what the test knows about it.
