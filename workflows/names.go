@@ -161,6 +161,22 @@ type Told struct {
 	Orders  post.Orders `json:"orders"`        // that stand now
 }
 
+// WinningJob asks for the proof that goes into a block: of the sectors that the caller has drawn, in that order.
+type WinningJob struct {
+	Miner      abi.ActorID             `json:"miner"`
+	ProofType  abi.RegisteredPoStProof `json:"proof_type"` // the miner's winning PoSt proof type
+	Randomness []byte                  `json:"randomness"` // 32 bytes, as the chain gives it
+	Sectors    []post.Sector           `json:"sectors"`    // with their stores; in any order, unlike post.Sectors
+}
+
+// WinningProof is a winning proof that verified.
+type WinningProof struct {
+	ProofType abi.RegisteredPoStProof `json:"proof_type"`
+	Proofs    [][]byte                `json:"proofs"` // as the block header has them
+	Card      string                  `json:"card"`   // worker/card that made it
+	Phases    post.PhaseTimes         `json:"phases"`
+}
+
 // WorkerWorkflowID names the one workflow of a worker.
 func WorkerWorkflowID(name string) string { return "worker-" + name }
 
