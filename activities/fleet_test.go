@@ -29,24 +29,31 @@ import (
 
 // fleetServer is a Temporal with workers and queues. All its lists come in pages of two.
 type fleetServer struct {
-	workflowservice.WorkflowServiceClient // nil: what is not overridden must not be called
-
-	mu      sync.Mutex
-	states  []post.WorkerState
-	boards  []*workflowpb.WorkflowExecutionInfo // of deadlines
-	beats   []*workerpb.WorkerHeartbeat
-	noList  bool // it does not know ListWorkers
-	queues  map[string]*workflowservice.DescribeTaskQueueResponse
-	away    error
-	reads   int
-	pending map[string][]*workflowpb.PendingActivityInfo // by workflow ID
-	failing map[string]error                             // Describe of workflows
-	updates []*workflowservice.UpdateActivityOptionsRequest
-	refuse  error // of updates
-	routed  map[string][]post.Routed
+	mu        sync.Mutex
+	states    []post.WorkerState
+	boards    []*workflowpb.WorkflowExecutionInfo // of deadlines
+	beats     []*workerpb.WorkerHeartbeat
+	noList    bool // it does not know ListWorkers
+	queues    map[string]*workflowservice.DescribeTaskQueueResponse
+	away      error
+	reads     int
+	pending   map[string][]*workflowpb.PendingActivityInfo // by workflow ID
+	failing   map[string]error                             // Describe of workflows
+	updates   []*workflowservice.UpdateActivityOptionsRequest
+	refuse    error // of updates
+	routed    map[string][]post.Routed
+	described []string
 }
 
-func (s *fleetServer) WorkflowService() workflowservice.WorkflowServiceClient { return s }
+func (s *fleetServer) WorkflowService() workflowservice.WorkflowServiceClient {
+	return fleetService{server: s}
+}
+
+// fleetService is what a client has no methods of its own for.
+type fleetService struct {
+	workflowservice.WorkflowServiceClient // nil: what is not overridden must not be called
+	server                                *fleetServer
+}
 
 func page[T any](all []T, token []byte) (part []T, next []byte) {
 	from := len(token)
@@ -83,7 +90,8 @@ func (s *fleetServer) ListWorkflow(_ context.Context, in *workflowservice.ListWo
 	return &workflowservice.ListWorkflowExecutionsResponse{Executions: part, NextPageToken: next}, nil
 }
 
-func (s *fleetServer) ListWorkers(_ context.Context, in *workflowservice.ListWorkersRequest, _ ...grpc.CallOption) (*workflowservice.ListWorkersResponse, error) {
+func (f fleetService) ListWorkers(_ context.Context, in *workflowservice.ListWorkersRequest, _ ...grpc.CallOption) (*workflowservice.ListWorkersResponse, error) {
+	s := f.server
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.noList {
@@ -92,12 +100,14 @@ func (s *fleetServer) ListWorkers(_ context.Context, in *workflowservice.ListWor
 	part, next := page(s.beats, in.GetNextPageToken())
 	out := &workflowservice.ListWorkersResponse{NextPageToken: next}
 	for _, b := range part {
-		out.WorkersInfo = append(out.WorkersInfo, &workerpb.WorkerInfo{WorkerHeartbeat: b}) //nolint:staticcheck // see Fleet
+		//lint:ignore SA1019 see Fleet
+		out.WorkersInfo = append(out.WorkersInfo, &workerpb.WorkerInfo{WorkerHeartbeat: b})
 	}
 	return out, nil
 }
 
-func (s *fleetServer) DescribeTaskQueue(_ context.Context, in *workflowservice.DescribeTaskQueueRequest, _ ...grpc.CallOption) (*workflowservice.DescribeTaskQueueResponse, error) {
+func (f fleetService) DescribeTaskQueue(_ context.Context, in *workflowservice.DescribeTaskQueueRequest, _ ...grpc.CallOption) (*workflowservice.DescribeTaskQueueResponse, error) {
+	s := f.server
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if out := s.queues[in.GetTaskQueue().GetName()]; out != nil {

@@ -1,0 +1,262 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	activitypb "go.temporal.io/api/activity/v1"
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/api/serviceerror"
+	taskqueuepb "go.temporal.io/api/taskqueue/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/activity"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
+	"posthaste/post"
+	"posthaste/workflows"
+)
+
+// BalanceSource is what balancing takes from Temporal's client.
+type BalanceSource interface {
+	FleetSource
+	DescribeWorkflowExecution(ctx context.Context, workflowID, runID string) (*workflowservice.DescribeWorkflowExecutionResponse, error)
+	SignalWorkflow(ctx context.Context, workflowID, runID, signalName string, arg any) error
+}
+
+// Balance moves jobs that wait for a card to where they would be taken sooner.
+type Balance struct {
+	Fleet    *Fleet
+	Temporal BalanceSource
+	Log      *slog.Logger
+	Every    time.Duration // between two looks; 0 means 5 s
+
+	told  map[string]post.Choice // what a job's workflow was told last, by jobID
+	stuck map[string]int         // looks at which a cause kept jobs waiting
+}
+
+const (
+	balanceEvery = 5 * time.Second
+	passWithin   = 30 * time.Second // bounds one look
+	// stuckLooks is at how many looks in a row jobs must be stuck before it is called an error. Right after Temporal's own start
+	// nobody seems to be there.
+	stuckLooks = 2
+	// idleShare keeps looks from taking more than a twentieth of the time.
+	idleShare = 20
+)
+
+// Balanced is what the last look saw: the heartbeat of BalanceFleet.
+type Balanced struct {
+	At      time.Time      `json:"at"`
+	Waiting int            `json:"waiting"` // jobs that no card has begun
+	Running int            `json:"running"`
+	Moved   int            `json:"moved"`             // to another queue, at this look
+	Raised  int            `json:"raised"`            // in priority, at this look
+	Stuck   map[string]int `json:"stuck,omitempty"`   // jobs that nobody can take now, by what has to happen first
+	Problem string         `json:"problem,omitempty"` // why the look is not complete
+	Seconds float64        `json:"seconds"`           // that it took
+}
+
+// BalanceFleet keeps an eye on the jobs that wait, until its context ends.
+func (b *Balance) BalanceFleet(ctx context.Context) error {
+	every := b.Every
+	if every == 0 {
+		every = balanceEvery
+	}
+	var mu sync.Mutex
+	var last Balanced
+	beats, done := time.NewTicker(every), make(chan struct{})
+	defer beats.Stop()
+	var beating sync.WaitGroup
+	defer beating.Wait()
+	defer close(done)
+	beating.Go(func() { // a slow look must not be taken for a dead daemon
+		for {
+			select {
+			case <-beats.C:
+				mu.Lock()
+				activity.RecordHeartbeat(ctx, last)
+				mu.Unlock()
+			case <-done:
+				return
+			}
+		}
+	})
+	for {
+		limited, cancel := context.WithTimeout(ctx, passWithin)
+		seen := b.look(limited)
+		cancel()
+		mu.Lock()
+		last = seen
+		activity.RecordHeartbeat(ctx, seen)
+		mu.Unlock()
+		took := time.Duration(seen.Seconds * float64(time.Second))
+		select {
+		case <-time.After(min(max(every, idleShare*took), 2*every)):
+		case <-activity.GetWorkerStopChannel(ctx):
+			return errors.New("the daemon is stopping; another one goes on balancing")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// look is one pass over the jobs that wait.
+func (b *Balance) look(ctx context.Context) Balanced {
+	began := time.Now()
+	seen := Balanced{At: began}
+	problem := func(err error) {
+		seen.Problem = err.Error()
+		if ctx.Err() == nil {
+			b.Log.Warn("balancing the fleet", "error", err)
+		}
+	}
+	snap, err := b.Fleet.snapshot(ctx)
+	if err != nil {
+		problem(err)
+		return timed(seen, began)
+	}
+	boards, err := b.boards(ctx)
+	if err != nil {
+		problem(err)
+		return timed(seen, began)
+	}
+	waiting, running, err := b.jobs(ctx, boards)
+	if err != nil {
+		problem(err) // of some workflows: the others do not wait for them
+	}
+	moves := plan(snap.with(waiting, running), waiting, b.Fleet.Forecast)
+	err = b.carryOut(ctx, moves, &seen)
+	if err != nil {
+		problem(err)
+	}
+	seen.Waiting = len(waiting)
+	for _, n := range running {
+		seen.Running += n
+	}
+	b.report(moves, &seen)
+	b.forget(waiting)
+	return timed(seen, began)
+}
+
+func timed(seen Balanced, began time.Time) Balanced {
+	seen.Seconds = time.Since(began).Seconds()
+	return seen
+}
+
+// carryOut moves jobs and tells their workflows.
+func (b *Balance) carryOut(ctx context.Context, moves []move, seen *Balanced) error {
+	var mu sync.Mutex
+	if b.told == nil {
+		b.told = map[string]post.Choice{}
+	}
+	return sideBySide(len(moves), func(i int) error {
+		m := moves[i]
+		if m.changesQueue() || m.raises() {
+			found, err := b.update(ctx, m)
+			if err != nil || !found {
+				return err
+			}
+			mu.Lock()
+			if m.changesQueue() {
+				seen.Moved++
+				b.Log.Info("a waiting job was moved", "job", m.job.label, "from", m.job.queue, "to", m.choice.Queue, "waits", m.choice.Waits)
+			} else {
+				seen.Raised++
+			}
+			mu.Unlock()
+		}
+		mu.Lock()
+		told, known := b.told[m.job.id()]
+		mu.Unlock()
+		if !known {
+			told = m.job.shown
+		}
+		if told.Queue == m.choice.Queue && told.Waits == m.choice.Waits {
+			return nil
+		}
+		err := b.Temporal.SignalWorkflow(ctx, m.job.workflow, m.job.run, workflows.SignalRouted, post.Routed{Partition: m.job.partition, Choice: m.choice})
+		var gone *serviceerror.NotFound
+		if err != nil && !errors.As(err, &gone) {
+			return fmt.Errorf("telling %s that its job waits on %s: %w", m.job.label, m.choice.Queue, err)
+		}
+		mu.Lock()
+		b.told[m.job.id()] = m.choice
+		mu.Unlock()
+		return nil
+	})
+}
+
+// update changes the options of an activity that waits. A job that was begun in the meantime is not disturbed by it.
+func (b *Balance) update(ctx context.Context, m move) (found bool, err error) {
+	request := &workflowservice.UpdateActivityOptionsRequest{
+		Namespace:       b.Fleet.Namespace,
+		Execution:       &commonpb.WorkflowExecution{WorkflowId: m.job.workflow, RunId: m.job.run},
+		Activity:        &workflowservice.UpdateActivityOptionsRequest_Id{Id: m.job.activity},
+		ActivityOptions: &activitypb.ActivityOptions{},
+		UpdateMask:      &fieldmaskpb.FieldMask{},
+	}
+	if m.changesQueue() {
+		request.ActivityOptions.TaskQueue = &taskqueuepb.TaskQueue{Name: m.choice.Queue}
+		request.UpdateMask.Paths = append(request.UpdateMask.Paths, "task_queue.name")
+	}
+	if m.raises() {
+		request.ActivityOptions.Priority = &commonpb.Priority{PriorityKey: int32(m.choice.Priority)}
+		request.UpdateMask.Paths = append(request.UpdateMask.Paths, "priority.priority_key")
+	}
+	_, err = b.Temporal.WorkflowService().UpdateActivityOptions(ctx, request)
+	var gone *serviceerror.NotFound
+	switch {
+	case errors.As(err, &gone): // it has ended since
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("moving %s to %s: %w", m.job.label, m.choice.Queue, err)
+	}
+	return true, nil
+}
+
+// report says, once per cause, that jobs wait which nobody can take, and when that is over.
+func (b *Balance) report(moves []move, seen *Balanced) {
+	first := map[string]string{}
+	for _, m := range moves {
+		if m.choice.Waits == "" {
+			continue
+		}
+		if seen.Stuck == nil {
+			seen.Stuck = map[string]int{}
+		}
+		if seen.Stuck[m.choice.Waits]++; first[m.choice.Waits] == "" {
+			first[m.choice.Waits] = m.job.label
+		}
+	}
+	if b.stuck == nil {
+		b.stuck = map[string]int{}
+	}
+	for cause, jobs := range seen.Stuck {
+		if b.stuck[cause]++; b.stuck[cause] == stuckLooks {
+			b.Log.Error("nobody can take jobs that wait", "why", cause, "jobs", jobs, "first", first[cause])
+		}
+	}
+	for cause, looks := range b.stuck {
+		if seen.Stuck[cause] > 0 {
+			continue
+		}
+		if looks >= stuckLooks {
+			b.Log.Info("no job waits any more because of this", "why", cause)
+		}
+		delete(b.stuck, cause)
+	}
+}
+
+// forget drops what is known of jobs that do not wait any more.
+func (b *Balance) forget(waiting []waitingJob) {
+	for id := range b.told {
+		if !slices.ContainsFunc(waiting, func(j waitingJob) bool { return j.id() == id }) {
+			delete(b.told, id)
+		}
+	}
+}

@@ -1,0 +1,212 @@
+package activities
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/filecoin-project/go-state-types/abi"
+	enums "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	workflowpb "go.temporal.io/api/workflow/v1"
+	"go.temporal.io/sdk/converter"
+
+	"posthaste/post"
+	"posthaste/workflows"
+)
+
+// waitingJob is a GenerateWindowPoSt activity that no worker has begun.
+type waitingJob struct {
+	workflow, run, activity string
+	label                   string // for people: f01000/7 partition 0
+	partition               uint64
+	needs                   post.Needs
+	avoid                   []string
+	try                     int
+	queue                   string        // that it waits on
+	priority                int           // that it has there
+	left                    time.Duration // until it must be proven
+	shown                   post.Choice   // the queue and what it waits for, as its workflow shows them
+}
+
+func (j waitingJob) id() string { return j.workflow + "/" + j.run + "/" + j.activity }
+
+// move is what should become of a job that waits.
+type move struct {
+	job    waitingJob
+	choice post.Choice
+}
+
+func (m move) changesQueue() bool { return m.choice.Queue != m.job.queue }
+
+// raises says whether the job's priority goes up: 1 is first. It never goes down, because every change puts the job behind the others
+// of its new priority.
+func (m move) raises() bool { return m.choice.Priority < m.job.priority }
+
+// plan routes every job that waits once more, those with the least time left first, each as if the ones before it had been moved
+// already. It gives a move for each, also for those that stay.
+func plan(fleet post.Fleet, jobs []waitingJob, forecast func(abi.SectorSize) time.Duration) []move {
+	fleet.Queues = slices.Clone(fleet.Queues)
+	jobs = slices.Clone(jobs)
+	slices.SortStableFunc(jobs, func(a, b waitingJob) int { return cmp.Or(cmp.Compare(a.left, b.left), cmp.Compare(a.id(), b.id())) })
+	shift := func(name string, by int) {
+		if i := slices.IndexFunc(fleet.Queues, func(q post.Queue) bool { return q.Name == name }); i >= 0 {
+			fleet.Queues[i].Backlog = max(fleet.Queues[i].Backlog+by, 0)
+		}
+	}
+	moves := make([]move, len(jobs))
+	for i, job := range jobs {
+		choice := post.Route(job.needs, job.avoid, fleet, job.queue)
+		choice.Priority = post.Priority(job.try, job.left, forecast(job.needs.Size))
+		moves[i] = move{job: job, choice: choice}
+		if moves[i].changesQueue() {
+			shift(job.queue, -1)
+			shift(choice.Queue, 1)
+		}
+	}
+	return moves
+}
+
+// with is the fleet with the jobs counted one by one, which is better than what queues and workers say: a backlog still has jobs that
+// were moved away, and a worker's figures are as old as its last heartbeat.
+func (s *snapshot) with(waiting []waitingJob, running map[string]int) post.Fleet {
+	fleet := s.fleet()
+	for i := range fleet.Queues {
+		q := &fleet.Queues[i]
+		q.Backlog, q.Busy = 0, min(running[q.Name]+s.retired[i], q.Live)
+		for _, job := range waiting {
+			if job.queue == q.Name {
+				q.Backlog++
+			}
+		}
+	}
+	return fleet
+}
+
+// board is a running deadline as its memo has it.
+type board struct {
+	workflow, run string
+	post.Result
+}
+
+// boards are those of all running deadlines. What proofs took is learnt from them on the way.
+func (b *Balance) boards(ctx context.Context) (boards []board, err error) {
+	err = listRunning(ctx, b.Temporal, workflows.NameDeadlineWorkflow, func(info *workflowpb.WorkflowExecutionInfo) {
+		result, ok := boardOf(info)
+		if !ok {
+			return // it has no job yet
+		}
+		boards = append(boards, board{workflow: info.GetExecution().GetWorkflowId(), run: info.GetExecution().GetRunId(), Result: result})
+		for _, p := range result.Partitions {
+			b.Fleet.learn(result.Size, p.Phases.Vanilla+p.Phases.Snark)
+		}
+	})
+	return boards, err
+}
+
+func boardOf(info *workflowpb.WorkflowExecutionInfo) (result post.Result, ok bool) {
+	payload := info.GetMemo().GetFields()[workflows.MemoBoard]
+	if payload == nil || converter.GetDefaultDataConverter().FromPayload(payload, &result) != nil {
+		return post.Result{}, false
+	}
+	return result, true
+}
+
+// proving says whether a deadline can have a job that is not finished.
+func (b board) proving() bool {
+	return slices.ContainsFunc(b.Partitions, func(p post.PartitionResult) bool {
+		return p.State == post.StateProving || p.State == post.StateFailed
+	})
+}
+
+// jobs are the unfinished jobs of deadlines: those that wait, and how many run, by the queue that they came by. A workflow that cannot
+// be read is told of in the error and left out.
+func (b *Balance) jobs(ctx context.Context, boards []board) (waiting []waitingJob, running map[string]int, err error) {
+	boards = slices.DeleteFunc(boards, func(b board) bool { return !b.proving() })
+	running = map[string]int{}
+	now := b.Fleet.now()
+	var mu sync.Mutex
+	err = sideBySide(len(boards), func(i int) error {
+		described, err := b.Temporal.DescribeWorkflowExecution(ctx, boards[i].workflow, boards[i].run)
+		var gone *serviceerror.NotFound
+		if errors.As(err, &gone) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("describing %s: %w", boards[i].workflow, err)
+		}
+		if newer, ok := boardOf(described.GetWorkflowExecutionInfo()); ok {
+			boards[i].Result = newer
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, a := range described.GetPendingActivities() {
+			if a.GetActivityType().GetName() != workflows.ActivityGenerateWindowPoSt {
+				continue
+			}
+			switch a.GetState() {
+			case enums.PENDING_ACTIVITY_STATE_SCHEDULED:
+				if job, ok := boards[i].waiting(a, now); ok {
+					waiting = append(waiting, job)
+				}
+			case enums.PENDING_ACTIVITY_STATE_STARTED, enums.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED:
+				running[a.GetActivityOptions().GetTaskQueue().GetName()]++
+			}
+		}
+		return nil
+	})
+	return waiting, running, err
+}
+
+// waiting makes a job of a pending activity; false: it is not one that this version has scheduled.
+func (b board) waiting(a *workflowpb.PendingActivityInfo, now time.Time) (waitingJob, bool) {
+	index, ok := partitionOf(a.GetActivityId())
+	at := slices.IndexFunc(b.Partitions, func(p post.PartitionResult) bool { return p.Index == index })
+	if !ok || at < 0 || b.Size == 0 {
+		return waitingJob{}, false
+	}
+	p := b.Partitions[at]
+	priority := int(a.GetActivityOptions().GetPriority().GetPriorityKey())
+	return waitingJob{
+		workflow: b.workflow, run: b.run, activity: a.GetActivityId(), label: fmt.Sprintf("%s partition %d", b.Deadline, index),
+		partition: index, needs: b.Needs(p), avoid: p.Avoid, try: p.Tries,
+		queue: a.GetActivityOptions().GetTaskQueue().GetName(), priority: cmp.Or(priority, usualPriority),
+		left:  timeLeft(a, now),
+		shown: post.Choice{Queue: p.Queue, Waits: p.Waits},
+	}, true
+}
+
+// usualPriority is what Temporal takes 0 for.
+const usualPriority = 3
+
+// timeLeft is how long an activity may still take, by its schedule-to-close timeout; a day if it has none.
+func timeLeft(a *workflowpb.PendingActivityInfo, now time.Time) time.Duration {
+	switch within := a.GetActivityOptions().GetScheduleToCloseTimeout().AsDuration(); {
+	case a.GetExpirationTime() != nil && a.GetExpirationTime().AsTime().Unix() > 0:
+		return a.GetExpirationTime().AsTime().Sub(now)
+	case within > 0:
+		return a.GetScheduledTime().AsTime().Add(within).Sub(now)
+	default:
+		return 24 * time.Hour
+	}
+}
+
+// partitionOf reads the partition from the ID of a proof's activity, prove-<partition>-<n>.
+func partitionOf(activityID string) (uint64, bool) {
+	rest, ok := strings.CutPrefix(activityID, "prove-")
+	if !ok {
+		return 0, false
+	}
+	partition, n, ok := strings.Cut(rest, "-")
+	if _, err := strconv.ParseUint(n, 10, 64); !ok || err != nil {
+		return 0, false
+	}
+	index, err := strconv.ParseUint(partition, 10, 64)
+	return index, err == nil
+}
