@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -187,7 +188,37 @@ func TestStoresThatDamoclesLooksFor(t *testing.T) {
 	}
 }
 
-// FuzzDamocles: whatever a file holds, it is a Config that can work, or an error.
+func TestNamesAndMetricsOfDamocles(t *testing.T) {
+	thread := "[[sealing_thread]]\nplan=\"wdpost\"\n"
+	for written, want := range map[string]string{"worker-#1": "worker--1", "10.0.0.1": "10.0.0.1", "": "worker", "#1": "worker-1"} {
+		c, _, err := fromFile(t, fmt.Sprintf("worker.name = %q\n%s", written, thread), "")
+		require.NoError(t, err)
+		require.Equal(t, want, c.Worker.Name)
+		require.Equal(t, written != want, len(c.Warnings) == 1, "a changed name is told")
+	}
+	for text, want := range map[string]string{
+		"": "127.0.0.1:9465", "metrics.enable = false\n": "127.0.0.1:9465",
+		"metrics.enable = true\n": "0.0.0.0:9000", "metrics = { enable = true, http_listen = \"10.0.0.1:1\" }\n": "10.0.0.1:1",
+	} {
+		c, _, err := fromFile(t, text+thread, "")
+		require.NoError(t, err)
+		require.Equal(t, want, c.Metrics.Worker)
+	}
+}
+
+func TestTimesAsDamoclesWritesThem(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"5s": 5 * time.Second, "1min 30s": 90 * time.Second, "2 hours": 2 * time.Hour, "1h30m": 90 * time.Minute, "500ms": 500 * time.Millisecond,
+		"1day": 24 * time.Hour, "": -1, "5": -1, "s": -1, "5 parsecs": -1, "1s x": -1, "999999999h": -1,
+	} {
+		got, err := parseHuman(text)
+		require.Equal(t, want == -1, err != nil, text)
+		require.Equal(t, max(want, 0), got, text)
+	}
+}
+
+// FuzzDamocles: whatever a file holds, it is a Config that can work, or an error. (Give -fuzzminimizetime 10x: by default most of
+// the time goes into making inputs smaller.)
 func FuzzDamocles(f *testing.F) {
 	seeds, err := filepath.Glob("testdata/*.*")
 	require.NoError(f, err)
