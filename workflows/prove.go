@@ -79,9 +79,12 @@ func (d *deadline) attempt(ctx workflow.Context, p *partition) (post.Proof, *fai
 		if failed != nil {
 			return post.Proof{}, failed
 		}
-		ended := func() bool { return running != nil && running.IsReady() }
-		err := d.await(ctx, func() bool { return p.called() || ended() || routed && p.claimed(ctx) })
-		stop()
+		ended := false
+		err := d.await(ctx, func() bool {
+			ended = running != nil && running.IsReady()
+			return p.called() || ended || routed && p.claimed(ctx)
+		})
+		stop() // which ends the activity for us, too
 		switch {
 		case err != nil:
 			return post.Proof{}, closed()
@@ -91,7 +94,7 @@ func (d *deadline) attempt(ctx workflow.Context, p *partition) (post.Proof, *fai
 			return proof, nil
 		case p.reset:
 			return post.Proof{}, &failure{reason: "reset by an operator"}
-		case ended():
+		case ended:
 			var proof post.Proof
 			if err := running.Get(ctx, &proof); err != nil {
 				return post.Proof{}, explain(err)
