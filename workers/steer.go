@@ -12,8 +12,9 @@ import (
 	"posthaste/workflows"
 )
 
-// orderLimit is how long an order may take: a daemon runs it in milliseconds, and waits up to 10 s for the worker to take it.
-const orderLimit = 15 * time.Second
+// orderLimit is how long an order may take: a daemon runs it in milliseconds, and waits up to 10 s for the worker to take it, after as
+// long for an order that was given before.
+const orderLimit = 25 * time.Second
 
 // Errors of Order, to be told with errors.Is.
 var (

@@ -61,6 +61,9 @@ func (d *demonstration) configText(worker int) string {
 		write("[[stores]]\nname = %q\npath = %q\n[[attached]]\nname = %q\nlocation = %q", store.Name, store.Path, store.Name, store.Path)
 	}
 	write("[worker]\nname = %q", d.workerName(worker))
+	if worker > 0 {
+		write("[metrics]\nworker = \"off\"") // the first one has the port
+	}
 	for i := range d.cards {
 		card := fmt.Sprintf("card%d", i)
 		write("[[processors.window_post]]\nname = %q\nenvs = { TMPDIR = %q }\nready_timeout = \"30s\"", card, filepath.Join(d.dir, d.workerName(worker), card))

@@ -68,7 +68,7 @@ func newWorkerDrain(a *app) *cobra.Command {
 					return err
 				}
 				if !told.Reached {
-					return fmt.Errorf("worker %s: it was not reached, and drains only if it is told while it runs: %s", v.Name, told.Why)
+					return fmt.Errorf("worker %s does not drain, and the order is not kept for later: %s", v.Name, told.Why)
 				}
 				running := v.Count(func(c workers.CardView) int {
 					if c.Job != "" {
@@ -199,7 +199,7 @@ func printOrder(out io.Writer, name string, told workflows.Told, done string) {
 	}
 	why := ""
 	if told.Why != "" {
-		why = " (it was not reached: " + told.Why + ")"
+		why = " (" + told.Why + ")"
 	}
 	fmt.Fprintf(out, "%s: recorded; it applies when the worker starts%s: %s\n", name, why, done)
 }

@@ -249,7 +249,7 @@ func TestSteeringWorkers(t *testing.T) {
 		"pause": {[]string{"pause", "w1", "--reason", "new disks"}, []string{"w1 Pause [new disks]"},
 			"w1: paused (new disks): it finishes what it has and takes nothing new\n", ""},
 		"pause one that is gone": {[]string{"pause", "w3"}, []string{"w3 Pause [by an operator]"},
-			"w3: recorded; it applies when the worker starts (it was not reached: nobody polls worker.w3): paused (by an operator): it finishes what it has and takes nothing new\n", ""},
+			"w3: recorded; it applies when the worker starts (nobody polls worker.w3): paused (by an operator): it finishes what it has and takes nothing new\n", ""},
 		"resume several, one of them unknown": {[]string{"resume", "w2", "w9", "w1"}, []string{"w2 Resume", "w1 Resume"},
 			"w2: takes jobs\nw1: takes jobs\n", `there is no worker "w9"; there are w1, w2, w3`},
 		"drain": {[]string{"drain", "w1"}, []string{"w1 Drain"},
