@@ -122,8 +122,12 @@ func (r Result) Markdown() string {
 		if p.Landed != 0 {
 			landed = fmt.Sprint(p.Landed)
 		}
+		reason := p.Reason
+		if p.Waits != "" {
+			reason = strings.TrimPrefix(reason+"; it waits: "+p.Waits, "; ")
+		}
 		b.WriteString(fmt.Sprintf("| %d | %s | %d | %d | %d | %s | %s | %s | %s |\n", p.Index, p.State, p.Sectors, p.CountSkipped(), p.Tries, cell(p.Card), landed,
-			cell(p.Reason), p.Message))
+			cell(reason), p.Message))
 	}
 	if r.Reason != "" {
 		b.WriteString(fmt.Sprintf("\n%s\n", r.Reason))

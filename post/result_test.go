@@ -106,3 +106,12 @@ func TestMarkdown(t *testing.T) {
 	}
 	assert.Equal(t, 4, rows, "head, rule and one a partition, whatever the reasons hold")
 }
+
+func TestMarkdownSaysWhatAJobWaitsFor(t *testing.T) {
+	r := post.Result{Partitions: []post.PartitionResult{
+		{Index: 0, State: post.StateProving, Waits: "no worker can read store \"b\""},
+		{Index: 1, State: post.StateProving, Reason: "CardDied: exit 1", Waits: "w1 is paused"},
+	}}
+	assert.Contains(t, r.Markdown(), `| it waits: no worker can read store "b" |`)
+	assert.Contains(t, r.Markdown(), "| CardDied: exit 1; it waits: w1 is paused |")
+}

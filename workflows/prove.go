@@ -97,7 +97,11 @@ func (d *deadline) attempt(ctx workflow.Context, p *partition) (post.Proof, *fai
 		case ended:
 			var proof post.Proof
 			if err := running.Get(ctx, &proof); err != nil {
-				return post.Proof{}, explain(err)
+				failed := explain(err)
+				if failed.kind == post.FailureOutOfTime && p.Waits != "" {
+					failed.reason += "; it waited: " + p.Waits
+				}
+				return post.Proof{}, failed
 			}
 			return d.check(ctx, p, proof)
 		}

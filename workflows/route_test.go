@@ -5,8 +5,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
+	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/interceptor"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"posthaste/post"
@@ -107,6 +110,17 @@ func TestBoardSaysWhereAJobWaitsAndWhatFor(t *testing.T) {
 	done := result.Partitions[0]
 	require.Empty(t, done.Queue+done.Waits, "it waits for nothing any more")
 	require.Empty(t, append(done.Stores, done.Avoid...))
+}
+
+func TestMissedForWantOfAWorkerSaysSo(t *testing.T) {
+	s := newStory(t)
+	s.env.OnActivity(workflows.ActivityGenerateWindowPoSt, mock.Anything, mock.Anything).Return(post.Proof{}, temporal.NewTimeoutError(enums.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE, nil))
+	s.route = func(workflows.RouteInput) (post.Choice, error) {
+		return post.Choice{Queue: post.QueueNobody, Waits: `no worker can read store "a"`}, nil
+	}
+	result, err := s.run()
+	require.ErrorContains(t, err, `no worker can read store "a"`)
+	require.Equal(t, post.StateMissed, result.State)
 }
 
 func TestLateNewsOfAMoveIsNotShown(t *testing.T) {
