@@ -33,7 +33,8 @@ type Balance struct {
 	Fleet    *Fleet
 	Temporal BalanceSource
 	Log      *slog.Logger
-	Every    time.Duration // between two looks; 0 means 5 s
+	Every    time.Duration  // between two looks; 0 means 5 s
+	Observe  func(Balanced) // every look, for metrics, and an empty one when it ends; nil: nobody watches
 
 	told  map[string]post.Choice // what a job's workflow was told last, by jobID
 	stuck map[string]int         // looks at which a cause kept jobs waiting
@@ -67,6 +68,11 @@ func (b *Balance) BalanceFleet(ctx context.Context) error {
 	if every == 0 {
 		every = balanceEvery
 	}
+	observe := b.Observe
+	if observe == nil {
+		observe = func(Balanced) {}
+	}
+	defer observe(Balanced{}) // another daemon goes on, and its figures count
 	var mu sync.Mutex
 	var last Balanced
 	beats, done := time.NewTicker(every), make(chan struct{})
@@ -90,6 +96,7 @@ func (b *Balance) BalanceFleet(ctx context.Context) error {
 		limited, cancel := context.WithTimeout(ctx, passWithin)
 		seen := b.look(limited)
 		cancel()
+		observe(seen)
 		mu.Lock()
 		last = seen
 		activity.RecordHeartbeat(ctx, seen)

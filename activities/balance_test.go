@@ -272,6 +272,8 @@ func TestPartitionsOfActivities(t *testing.T) {
 func TestBalanceFleet(t *testing.T) {
 	b := newBalance(true, true)
 	b.Every = time.Millisecond
+	var observed []activities.Balanced
+	b.Observe = func(seen activities.Balanced) { observed = append(observed, seen) }
 	env := newEnvironment()
 	stopping := make(chan struct{})
 	env.SetWorkerStopChannel(stopping)
@@ -289,4 +291,7 @@ func TestBalanceFleet(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("it does not end")
 	}
+	require.Greater(t, len(observed), 1)
+	assert.NotZero(t, observed[0].At)
+	assert.Equal(t, activities.Balanced{}, observed[len(observed)-1], "whoever goes on has the figures")
 }
