@@ -25,6 +25,7 @@ type asking struct {
 	mu       sync.Mutex
 	over     bool   // nothing of it is left in the process
 	giveBack func() // the memory that it holds, nil if none
+	small    bool   // it takes so little memory that it need not wait for it; does not change
 
 	state post.Progress
 	line  progressLine // phase times and kind of error, collected

@@ -110,7 +110,7 @@ func (a *asking) takeMemory(memory *Memory) error {
 	a.mu.Lock()
 	has := a.giveBack != nil
 	a.mu.Unlock()
-	if memory == nil || has {
+	if memory == nil || has || a.small {
 		return a.life.Err()
 	}
 	giveBack, err := memory.Acquire(a.life)

@@ -1,11 +1,17 @@
 package prover
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/filecoin-project/go-state-types/abi"
+)
 
 // Limits are what several pools of one worker share.
 type Limits struct {
 	Tasks  int     // tasks at once in all pools that share these limits; 0 means no limit
 	Memory *Memory // SNARKs at once on this host; nil means no limit
+	// MemoryFrom is the sector size, in bytes, from which on tasks wait for Memory. What smaller ones take is not worth counting. 0: all do.
+	MemoryFrom abi.SectorSize
 
 	mu       sync.Mutex
 	arrivals uint64           // jobs that have come, of all pools
@@ -78,4 +84,10 @@ func (l *Limits) next() *Pool {
 		}
 	}
 	return first
+}
+
+// small says that a task takes so little memory that it need not wait for it.
+func (l *Limits) small(task Task) bool {
+	size, err := abi.RegisteredPoStProof(task.ProofType).SectorSize()
+	return err == nil && size < l.MemoryFrom
 }

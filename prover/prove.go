@@ -160,6 +160,7 @@ func (r *run) ask(ctx context.Context, task Task) ([]byte, []post.Skipped, error
 // exchange sends the task to the card's process and returns its answer, and why it found sectors bad.
 func (r *run) exchange(ctx context.Context, task Task) (*Output, []post.Skipped, error) {
 	a := newAsking(ctx)
+	a.small = r.pool.limits.small(task)
 	start := time.Now()
 	if err := r.admitForeign(ctx, a, len(task.Replicas)); err != nil {
 		a.finish()
@@ -206,7 +207,7 @@ func (r *run) exchange(ctx context.Context, task Task) (*Output, []post.Skipped,
 // SNARK nobody knows.
 func (r *run) admitForeign(ctx context.Context, a *asking, of int) error {
 	child := r.slot.child
-	if child.memory == nil || child.lastTick.Load() != 0 {
+	if child.memory == nil || a.small || child.lastTick.Load() != 0 {
 		return nil
 	}
 	got := make(chan error, 1)
