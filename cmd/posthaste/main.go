@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -24,8 +25,8 @@ const (
 )
 
 func main() {
-	ctx, stop := interruptible(context.Background())
 	a := &app{stdout: os.Stdout, stderr: os.Stderr}
+	ctx, stop := a.interruptible(context.Background())
 	err := newRoot(a).ExecuteContext(ctx)
 	interrupted := ctx.Err() != nil
 	stop()
@@ -40,8 +41,9 @@ func main() {
 }
 
 // interruptible ends its context at the first SIGINT or SIGTERM and the process at the second: children die with it
-// (supervisor.go), so nothing is left behind by somebody who does not want to wait.
-func interruptible(parent context.Context) (context.Context, context.CancelFunc) {
+// (supervisor.go), so nothing is left behind by somebody who does not want to wait. A command that is patient has a use for the
+// second, and ends at the third.
+func (a *app) interruptible(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(parent)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -49,6 +51,9 @@ func interruptible(parent context.Context) (context.Context, context.CancelFunc)
 		<-signals
 		cancel()
 		<-signals
+		if a.patient.Load() {
+			<-signals
+		}
 		os.Exit(exitInterrupted)
 	}()
 	return ctx, cancel
@@ -60,6 +65,7 @@ type app struct {
 	logLevel   string // overrides log.level
 	stdout     io.Writer
 	stderr     io.Writer
+	patient    atomic.Bool // the second signal does not end the process
 
 	dial func(config.Temporal, string, *slog.Logger) (client.Client, error) // nil: workers.Dial
 }

@@ -23,7 +23,8 @@ func newWorkerRun(a *app) *cobra.Command {
 		Short: "Keep a proving process per card and take jobs until stopped",
 		Long: "Keep a proving process per card and take jobs until stopped.\n\n" +
 			"A worker needs Temporal and its [[attached]] stores, and the proof parameters (FIL_PROOFS_PARAMETER_CACHE); no node and\n" +
-			"no wallet. On SIGTERM it hands what is running over to another worker at once, or with --drain finishes it first.\n\n" +
+			"no wallet. On SIGTERM it hands what is running over to another worker at once, or with --drain finishes it first\n" +
+			"(a second SIGTERM then hands it over).\n\n" +
 			"--config may also be a damocles-worker's file with sealing threads of plan \"wdpost\", and --ext-prover-config a\n" +
 			"damocles-manager's ext-prover.cfg, both as they are. The log names what of them does not apply here. Temporal's address\n" +
 			"is then that of TEMPORAL_ADDRESS.",
@@ -43,6 +44,7 @@ func newWorkerRun(a *app) *cobra.Command {
 			if err := c.ForWorker(); err != nil {
 				return err
 			}
+			a.patient.Store(c.Worker.Drain)
 			return runProcess(cmd.Context(), log, workers.Worker(c, log))
 		},
 	}
