@@ -26,13 +26,18 @@ type attendedActivity struct {
 	interceptor.ActivityInboundInterceptorBase
 }
 
-// ExecuteActivity runs the activity with its attendant beside it. WatchDeadlines sends heartbeats itself, which say something.
+// ownBeats are activities whose own heartbeats say something.
+func ownBeats(name string) bool {
+	return name == workflows.ActivityWatchDeadlines || name == workflows.ActivityBalanceFleet
+}
+
+// ExecuteActivity runs the activity with its attendant beside it.
 func (a *attendedActivity) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActivityInput) (any, error) {
 	info := activity.GetInfo(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var beat <-chan time.Time
-	if info.HeartbeatTimeout > 0 && info.ActivityType.Name != workflows.ActivityWatchDeadlines {
+	if info.HeartbeatTimeout > 0 && !ownBeats(info.ActivityType.Name) {
 		ticker := time.NewTicker(info.HeartbeatTimeout / 4)
 		defer ticker.Stop()
 		beat = ticker.C

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/interceptor"
@@ -101,14 +102,19 @@ type daemonActivities struct {
 	messages *activities.Messages
 	watch    *activities.Watch
 	sectors  *activities.Sectors
+	fleet    *activities.Fleet
+	balance  *activities.Balance
 }
 
-func newDaemonActivities(node *chain.Node, heads *chain.Follower, index *sectors.Index, temporal client.Client, log *slog.Logger) daemonActivities {
+func newDaemonActivities(c *config.Config, node *chain.Node, heads *chain.Follower, index *sectors.Index, temporal client.Client, log *slog.Logger) daemonActivities {
+	fleet := &activities.Fleet{Temporal: temporal, Namespace: c.Temporal.Namespace, Log: log}
 	return daemonActivities{
 		chain:    &activities.Chain{Node: node, Heads: heads},
 		messages: &activities.Messages{Node: node},
 		watch:    &activities.Watch{Node: node, Heads: heads, Temporal: temporal, Log: log},
 		sectors:  &activities.Sectors{Index: index, Verify: prover.Verify},
+		fleet:    fleet,
+		balance:  &activities.Balance{Fleet: fleet, Temporal: temporal, Log: log},
 	}
 }
 
@@ -124,6 +130,12 @@ func runDaemon(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, log *slog.
 		}
 		log.Info("driving workflows", "temporal", c.Temporal.Address, "namespace", c.Temporal.Namespace, "node", node.Endpoint())
 		return poll(ctx, daemonWorkers(temporal, down, log, a)...)
+	})
+	background(lc, down, log, "ensuring the fleet's workflow", func(ctx context.Context) error {
+		if err := awaitTemporal(ctx, c.Temporal, temporal, log); err != nil {
+			return err
+		}
+		return ensureFleet(ctx, temporal, log)
 	})
 	background(lc, down, log, "checking the token", func(ctx context.Context) error { return checkToken(ctx, node, log) })
 	background(lc, down, log, "ensuring miners", func(ctx context.Context) error {
@@ -166,6 +178,8 @@ func daemonWorkers(temporal client.Client, down fx.Shutdowner, log *slog.Logger,
 		workflows.ActivitySignMessage:         a.messages.SignMessage,
 		workflows.ActivityPushMessage:         a.messages.PushMessage,
 		workflows.ActivityFollowMessages:      a.messages.FollowMessages,
+		workflows.ActivityRouteJob:            a.fleet.RouteJob,
+		workflows.ActivityBalanceFleet:        a.balance.BalanceFleet,
 	})
 	lookups := options
 	lookups.DisableWorkflowWorker = true
@@ -246,6 +260,34 @@ func ensureMiners(ctx context.Context, miners []config.Miner, node *chain.Node, 
 			if err != nil {
 				return err
 			}
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// ensureFleet makes sure that jobs which wait are looked after, and that an operator who has ended that workflow gets it back.
+func ensureFleet(ctx context.Context, temporal client.Client, log *slog.Logger) error {
+	ticker := time.NewTicker(ensureEvery)
+	defer ticker.Stop()
+	for {
+		err := until(ctx, log, "the fleet's workflow", 10*time.Second, func(ctx context.Context) error {
+			limited, cancel := context.WithTimeout(ctx, 10*time.Second)
+			defer cancel()
+			_, err := temporal.ExecuteWorkflow(limited, client.StartWorkflowOptions{
+				ID: workflows.FleetWorkflowID, TaskQueue: workflows.QueueChain, StaticSummary: "moves jobs that wait to where they start sooner",
+				WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+			}, workflows.NameFleetWorkflow)
+			if err != nil {
+				return fmt.Errorf("starting workflow %s: %w", workflows.FleetWorkflowID, err)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 		select {
 		case <-ticker.C:

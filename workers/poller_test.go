@@ -105,6 +105,7 @@ func (b *bench) used(queue string) (n int32) {
 	b.Helper()
 	list, err := b.client.WorkflowService().ListWorkers(b.Context(), &workflowservice.ListWorkersRequest{Namespace: "default"})
 	require.NoError(b, err)
+	//lint:ignore SA1019 what replaces it lacks the slots
 	for _, w := range list.GetWorkersInfo() {
 		if h := w.GetWorkerHeartbeat(); h.GetTaskQueue() == queue {
 			b.Logf("%s %s: %s, used %d, available %d", h.GetWorkerIdentity(), queue, h.GetStatus(), h.GetActivityTaskSlotsInfo().GetCurrentUsedSlots(), h.GetActivityTaskSlotsInfo().GetCurrentAvailableSlots())

@@ -60,13 +60,13 @@ func (s *slots) busy() int {
 	return s.used
 }
 
-// idle returns when no job runs, or when ctx ends.
+// idle returns when no job runs and no poll is out that could bring one, or when ctx ends. Nothing may be polled any more.
 func (s *slots) idle(ctx context.Context) error {
 	for {
 		s.mu.Lock()
-		used, changed := s.used, s.changed
+		taken, changed := s.taken, s.changed
 		s.mu.Unlock()
-		if used == 0 {
+		if taken == 0 {
 			return nil
 		}
 		select {

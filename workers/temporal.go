@@ -21,15 +21,24 @@ import (
 	"posthaste/workflows"
 )
 
+// What ListWorkers shows of a process is this old at most. The server keeps it in memory; 5 s is the interval that was measured to be
+// free. That of workers decides how soon a dead one is known, and jobs are routed round it.
+const (
+	otherBeats  = 5 * time.Second
+	workerBeats = 2 * time.Second
+)
+
 // Dial makes a client of the configured Temporal server. It connects at its first use, so that a process can start before
 // its server.
 func Dial(c config.Temporal, identity string, log *slog.Logger) (client.Client, error) {
+	return dial(c, identity, otherBeats, log)
+}
+
+func dial(c config.Temporal, identity string, beats time.Duration, log *slog.Logger) (client.Client, error) {
 	options := client.Options{
 		HostPort: c.Address, Namespace: c.Namespace, Identity: identity,
-		Logger: sdklog.NewStructuredLogger(log),
-		// What ListWorkers shows of a worker is this old at most. The server keeps it in memory; 5 s is the interval that
-		// was measured to be free.
-		WorkerHeartbeatInterval: 5 * time.Second,
+		Logger:                  sdklog.NewStructuredLogger(log),
+		WorkerHeartbeatInterval: beats,
 	}
 	temporal, err := client.NewLazyClient(options)
 	if err != nil {

@@ -3,10 +3,13 @@ package workers
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
-	"strconv"
+	"os/signal"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
 
 	"github.com/filecoin-project/go-state-types/abi"
 	"go.temporal.io/sdk/client"
@@ -25,88 +28,239 @@ import (
 func Worker(c *config.Config, log *slog.Logger) fx.Option {
 	return fx.Options(
 		fx.Supply(c, log.With("worker", c.Worker.Name)),
-		fx.Provide(newCards, newAttached, newWorkerClient, newProver),
+		fx.StopTimeout(stopWithin(c.Worker)),
+		fx.Provide(newWorkerClient, newStation),
 		fx.Invoke(runWorker),
 	)
 }
 
-// newCards starts the cards' child processes and keeps them running.
-func newCards(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, log *slog.Logger) (*prover.Pool, error) {
-	cards := make([]prover.CardConfig, len(c.Cards))
-	for i, card := range c.Cards {
-		configured, err := cardConfig(card)
-		if err != nil {
-			return nil, err
-		}
-		cards[i] = configured
-	}
-	pool, err := prover.NewPool(cards, prover.PoolOptions{Log: log})
-	if err != nil {
-		return nil, err
-	}
-	background(lc, down, log, "the cards", pool.Run)
-	return pool, nil
-}
+// longestJob bounds a drain: a job ends at its deadline's Close at the latest (post.Settings.JobLifetime).
+const longestJob = 25 * time.Hour
 
-// cardConfig is a configured card as the pool wants it. Without a bin it is this program's own processor, which is told how to
-// read.
-func cardConfig(card config.Card) (prover.CardConfig, error) {
-	out := prover.CardConfig{
-		Name: card.Name, Bin: card.Bin, Args: card.Args, Envs: card.Envs, CleanEnv: !card.InheritEnvs,
-		Concurrent: card.Concurrent, ReadyTimeout: card.ReadyTimeout, NoRestart: !card.AutoRestart,
+// stopWithin is how long a worker may take to stop.
+func stopWithin(w config.Worker) time.Duration {
+	most := w.StopTimeout + 20*time.Second // for the cards' processes and the rest
+	if w.Drain {
+		most += longestJob
 	}
-	if card.Bin != "" {
-		return out, nil
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return out, fmt.Errorf("finding this program's own file for card %s: %w", card.Name, err)
-	}
-	out.Bin = self
-	out.Args = []string{"processor", prover.KindWindow,
-		"--parallel-reads", strconv.Itoa(card.Reads.Parallel), "--read-timeout", card.Reads.Timeout.String()}
-	return out, nil
-}
-
-func newAttached(c *config.Config) (*sectors.Stores, error) {
-	return sectors.NewStores(storesOf(c.Attached))
+	return most
 }
 
 func newWorkerClient(lc fx.Lifecycle, c *config.Config, log *slog.Logger) (client.Client, error) {
-	temporal, err := Dial(c.Temporal, identity("worker", c.Worker.Name), log)
+	temporal, err := dial(c.Temporal, identity("worker", c.Worker.Name), workerBeats, log)
 	if err == nil {
 		closing(lc, temporal)
 	}
 	return temporal, err
 }
 
-func newProver(c *config.Config, pool *prover.Pool, stores *sectors.Stores, temporal client.Client, log *slog.Logger) *activities.Prover {
-	return &activities.Prover{Worker: c.Worker.Name, Cards: pool, Stores: stores, Temporal: temporal, Log: log}
+// newStation puts the cards into groups and starts their processes.
+func newStation(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, temporal client.Client, log *slog.Logger) (*station, error) {
+	stores, err := sectors.NewStores(storesOf(c.Attached))
+	if err != nil {
+		return nil, err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	s := &station{
+		first: post.WorkerReport{
+			Name: c.Worker.Name, Instance: identity("worker", c.Worker.Name), Host: host, Version: version(), Started: time.Now().Round(time.Millisecond),
+		},
+		rules: c.Worker.Rules, temporal: temporal, log: log,
+		handOver: make(chan struct{}), news: make(chan struct{}, 1),
+		end: func() { _ = down.Shutdown(fx.ExitCode(0)) },
+	}
+	s.monitor = sectors.NewMonitor(stores, sectors.MonitorOptions{Log: log, Changed: s.changed})
+	machine := settleCards(context.Background(), c, log)
+	gate, from, err := memoryGate(c.Worker)
+	if err != nil {
+		return nil, err
+	}
+	parts := parts{
+		stores: stores, proofs: activities.NewProofs(), fatal: fatal(down, log), machine: machine,
+		limits: map[string]*prover.Limits{
+			post.KindWindow:  {Tasks: c.WindowLimit, Memory: gate, MemoryFrom: from},
+			post.KindWinning: {Tasks: c.WinningLimit},
+		},
+	}
+	for _, cards := range groupCards(c, machine) {
+		g, err := s.newGroup(cards, parts)
+		if err != nil {
+			return nil, err
+		}
+		s.groups = append(s.groups, g)
+	}
+	for _, g := range s.groups { // when all are there: they tell the station of changes
+		background(lc, down, log, "the cards", g.pool.Run)
+	}
+	return s, nil
 }
 
-// runWorker polls the cards' queue. The SDK takes as many jobs as the cards can prove at once and no more, so that a job that
-// waits does so in Temporal, where another worker can take it.
-func runWorker(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, log *slog.Logger, temporal client.Client, pool *prover.Pool, stores *sectors.Stores, p *activities.Prover) {
-	queue := post.DefaultSettings().ProveQueue
-	background(lc, down, log, "the worker", func(ctx context.Context) error {
-		reportStores(ctx, stores, log)
-		reportParameters(log, true)
-		if err := awaitTemporal(ctx, c.Temporal, temporal, log); err != nil {
-			return err
+// parts are what the groups of a worker share.
+type parts struct {
+	stores  *sectors.Stores
+	proofs  *activities.Proofs
+	limits  map[string]*prover.Limits // by kind
+	fatal   func(error)
+	machine bool // has a GPU
+}
+
+func (s *station) newGroup(cards cardGroup, parts parts) (*group, error) {
+	configs := make([]prover.CardConfig, len(cards.cards))
+	for i, card := range cards.cards {
+		configured, err := cardConfig(cards.kind, card, parts.machine)
+		if err != nil {
+			return nil, err
 		}
-		w := worker.New(temporal, queue, worker.Options{
-			MaxConcurrentActivityExecutionSize: pool.Size(),
-			MaxConcurrentActivityTaskPollers:   pool.Size(),
+		configs[i] = configured
+	}
+	pool, err := prover.NewPool(configs, prover.PoolOptions{
+		Log: s.log, Kind: processorKind(cards.kind), Limits: parts.limits[cards.kind], OnFence: s.fencedItself, OnChange: s.changed,
+	})
+	if err != nil {
+		return nil, err
+	}
+	all := s.activities(cards.kind, pool, parts)
+	return &group{
+		cardGroup: cards, pool: pool,
+		poller: newPoller(s.temporal, pool.Size(), func(r worker.ActivityRegistry) { register(r, all) }, parts.fatal, s.log),
+	}, nil
+}
+
+// activities are what a group of cards does.
+func (s *station) activities(kind string, pool *prover.Pool, parts parts) map[string]any {
+	if kind == post.KindWinning {
+		p := &activities.WinningProver{Worker: s.first.Name, Cards: pool, Stores: parts.stores, Log: s.log, Stopping: s.handOver}
+		return map[string]any{workflows.ActivityGenerateWinningPoSt: p.GenerateWinningPoSt}
+	}
+	p := &activities.Prover{
+		Worker: s.first.Name, Cards: pool, Stores: parts.stores, Watch: s.monitor, Temporal: s.temporal, Log: s.log,
+		Proofs: parts.proofs, Stopping: s.handOver,
+	}
+	return map[string]any{workflows.ActivityGenerateWindowPoSt: p.GenerateWindowPoSt}
+}
+
+// runWorker polls from the start of the process to its end.
+func runWorker(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, log *slog.Logger, s *station) {
+	background(lc, down, log, "the worker", func(ctx context.Context) error { return s.run(ctx, c, fatal(down, log)) })
+}
+
+// run has the cards take jobs until ctx ends, and then the jobs end: handed over at once, or finished first.
+func (s *station) run(ctx context.Context, c *config.Config, fatal func(error)) error {
+	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer cancel()
+	defer s.letGo()
+	beside.Go(func() { s.monitor.Run(lasting) })
+	reportParameters(s.log, true)
+	if err := awaitTemporal(ctx, c.Temporal, s.temporal, s.log); err != nil {
+		return err
+	}
+	s.settle(ctx)
+	s.recall(ctx)
+	steered, err := s.takeOrders(ctx, fatal)
+	if err != nil {
+		return err
+	}
+	defer steered.Stop()
+	beside.Go(func() { _ = s.tell(lasting) })
+	polling := s.poll(lasting, c.Worker.StopTimeout)
+	s.log.Info("proving", "groups", len(s.groups), "temporal", c.Temporal.Address)
+	<-ctx.Done()
+	if c.Worker.Drain {
+		s.finish()
+	}
+	s.letGo()
+	return polling()
+}
+
+// settle waits for the first look at the stores, so that the first queue is the right one; not for a disk that hangs.
+func (s *station) settle(ctx context.Context) {
+	limited, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	s.monitor.Settled(limited)
+}
+
+// takeOrders polls the worker's own queue. It takes as long as Temporal needs to let it begin.
+func (s *station) takeOrders(ctx context.Context, fatal func(error)) (worker.Worker, error) {
+	orders := &activities.WorkerOrders{Worker: s, Temporal: s.temporal, Log: s.log, Stopping: s.handOver}
+	var w worker.Worker
+	err := until(ctx, s.log, "taking orders", 5*time.Second, func(context.Context) error {
+		w = worker.New(s.temporal, workflows.WorkerQueue(s.first.Name), worker.Options{
+			MaxConcurrentActivityExecutionSize: 10, // one attends; an order takes a moment
+			MaxConcurrentActivityTaskPollers:   2,
 			DisableWorkflowWorker:              true,
 			DisableRegistrationAliasing:        true,
-			// Time for running proofs to be handed over: measured, 0.1 s with any limit above zero and 15 s with none.
-			WorkerStopTimeout: c.Worker.StopTimeout,
-			OnFatalError:      fatal(down, log),
+			WorkerStopTimeout:                  5 * time.Second,
+			OnFatalError:                       fatal,
 		})
-		register(w, map[string]any{workflows.ActivityGenerateWindowPoSt: p.GenerateWindowPoSt})
-		log.Info("proving", "queue", queue, "cards", len(c.Cards), "at_once", pool.Size(), "temporal", c.Temporal.Address)
-		return poll(ctx, w)
+		register(w, map[string]any{workflows.ActivityAttendWorker: orders.AttendWorker, workflows.ActivityApplyOrders: orders.ApplyOrders})
+		return w.Start()
 	})
+	return w, err
+}
+
+// poll has every group poll. The function that it returns ends that, and returns when the jobs have ended or had the time for it.
+func (s *station) poll(ctx context.Context, limit time.Duration) (stop func() error) {
+	polling, cancel := context.WithCancel(ctx)
+	var groups sync.WaitGroup
+	for _, g := range s.groups {
+		groups.Go(func() {
+			if err := g.poller.Run(polling, limit); err != nil {
+				s.log.Warn("jobs end with the process; others do them again after the heartbeat timeout", "error", err)
+			}
+		})
+	}
+	s.mu.Lock()
+	s.open = true
+	s.mu.Unlock()
+	s.changed()
+	return func() error {
+		cancel()
+		groups.Wait()
+		return nil
+	}
+}
+
+// finish lets the running jobs finish. Another signal means that somebody cannot wait for that.
+func (s *station) finish() {
+	s.mu.Lock()
+	s.draining = true
+	s.mu.Unlock()
+	s.changed()
+	s.log.Info("stopping when the running jobs are done; a second signal hands them over", "running", s.busy())
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(again)
+	waiting, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-again:
+			s.log.Info("handing over what still runs", "running", s.busy())
+			cancel()
+		case <-waiting.Done():
+		}
+	}()
+	_ = s.idle(waiting)
+}
+
+// version is what this binary was built from, for people who compare workers.
+func version() string {
+	info, known := debug.ReadBuildInfo()
+	if !known {
+		return "unknown"
+	}
+	commit := ""
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" && len(setting.Value) >= 12 {
+			commit = " " + setting.Value[:12]
+		}
+	}
+	return cmp.Or(info.Main.Version, "(devel)") + commit
 }
 
 // reportParameters says at start which of the usual parameters are missing, instead of at the first proof. A daemon, which checks
