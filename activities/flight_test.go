@@ -174,3 +174,17 @@ func TestAClaimIsNotGivenUp(t *testing.T) {
 	require.NoError(t, (<-first).err)
 	assert.Len(t, s.servers[0].signals, 1)
 }
+
+// A reset or a new run of the deadline wants a new proof: perhaps the first one's card is why.
+func TestAnotherRunDoesNotShare(t *testing.T) {
+	assert.True(t, activities.Shares(t.Context(), theJob(), "run", "run"))
+	assert.False(t, activities.Shares(t.Context(), theJob(), "run", "another"))
+}
+
+func TestProvingPanics(t *testing.T) {
+	p := newProver(&attempts{}, func(context.Context, prover.Task, []string, func(post.Progress)) (*prover.Result, error) {
+		panic("no more memory")
+	})
+	_, err := prove(t, p, theJob(), nil)
+	assert.Contains(t, failed(t, err, post.FailureProve, false).Message(), "proving panicked: no more memory")
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -61,7 +62,7 @@ func (p *Prover) proofs() *Proofs {
 func (p *Prover) GenerateWindowPoSt(ctx context.Context, job post.Job) (post.Proof, error) {
 	info := activity.GetInfo(ctx)
 	log := p.Log.With("deadline", job.Deadline.String(), "partitions", job.Partitions, "try", job.Try)
-	p.observe(Observation{Kind: ObservedStart, Size: sizeOf(job), Waited: max(info.StartedTime.Sub(info.ScheduledTime), 0), Attempt: int(info.Attempt)})
+	p.observe(Observation{Kind: ObservedStart, Size: sizeOf(job), Waited: waited(info), Attempt: int(info.Attempt)})
 	if proof, known := p.proofs().recall(job); known {
 		log.Info("this proof was made before and is given again", "job", job.Key())
 		return proof, nil
@@ -114,6 +115,12 @@ func (p *Prover) prove(ctx context.Context, job post.Job, info activity.Info, lo
 // fly makes the proof of a flight.
 func (p *Prover) fly(ctx context.Context, f *flight, job post.Job, log *slog.Logger) {
 	until, _ := ctx.Deadline()
+	defer func() {
+		if broken := recover(); broken != nil { // the SDK's own net is in another goroutine
+			log.Error("proving panicked", "panic", broken, "stack", string(debug.Stack()))
+			f.land(post.Proof{}, fmt.Errorf("proving panicked: %v", broken), until)
+		}
+	}()
 	task, err := p.task(job)
 	if err != nil {
 		f.land(post.Proof{}, err, until)

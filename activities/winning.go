@@ -38,7 +38,7 @@ func (p *WinningProver) GenerateWinningPoSt(ctx context.Context, job workflows.W
 			p.Observe(o)
 		}
 	}
-	see(Observation{Kind: ObservedStart, Waited: max(info.StartedTime.Sub(info.ScheduledTime), 0)})
+	see(Observation{Kind: ObservedStart, Waited: waited(info)})
 	proof, err := p.prove(ctx, job)
 	if err != nil {
 		err = failure(p.Worker, err)
