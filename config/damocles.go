@@ -217,8 +217,9 @@ func (l *leaves) damoclesMetrics(otherwise string) string {
 	if !enabled {
 		return otherwise
 	}
-	l.warn("metrics.enable", "is applied, but the metrics have other names; docs/metrics.md has them")
-	return l.listen("metrics.http_listen", or(address, "0.0.0.0:9000"))
+	l.warn("metrics.enable", "is applied, but the metrics have other names (docs/metrics.md), and without http_listen they are served on 127.0.0.1:9000 "+
+		"only, not on every address as there")
+	return l.listen("metrics.http_listen", or(address, "127.0.0.1:9000"))
 }
 
 // wait is the time at key, written as damocles does: "5s", "1min", "1h 30m".

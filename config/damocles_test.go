@@ -198,7 +198,7 @@ func TestNamesAndMetricsOfDamocles(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"": "127.0.0.1:9465", "metrics.enable = false\n": "127.0.0.1:9465",
-		"metrics.enable = true\n": "0.0.0.0:9000", "metrics = { enable = true, http_listen = \"10.0.0.1:1\" }\n": "10.0.0.1:1",
+		"metrics.enable = true\n": "127.0.0.1:9000", "metrics = { enable = true, http_listen = \"10.0.0.1:1\" }\n": "10.0.0.1:1",
 	} {
 		c, _, err := fromFile(t, text+thread, "")
 		require.NoError(t, err)
