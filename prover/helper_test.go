@@ -177,7 +177,7 @@ func fakeAnswer(behaviour string, id uint64, task Task) {
 
 // gated waits for leave to compute as our own processor does, and notes in the file SNARKS when it begins and ends.
 func gated(id uint64, good string) {
-	pipe := os.NewFile(3, "progress")
+	pipe, g := gatedEnds()
 	note := func(what string) {
 		file, err := os.OpenFile(os.Getenv("SNARKS"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 		if err != nil {
@@ -185,10 +185,6 @@ func gated(id uint64, good string) {
 		}
 		_, _ = file.WriteString(what + "\n")
 		_ = file.Close()
-	}
-	g, err := inheritedGate()
-	if err != nil || g == nil {
-		panic("no gate")
 	}
 	if err := g.wait(context.Background(), id, func() { _, _ = fmt.Fprintf(pipe, `{"id":%d,"phase":"memory"}`+"\n", id) }); err != nil {
 		note("stopped")
@@ -203,6 +199,15 @@ func gated(id uint64, good string) {
 	_, _ = fmt.Fprintf(pipe, `{"id":%d,"end":true}`+"\n", id)
 	fmt.Println(good)
 }
+
+// gatedEnds are a gated child's pipes.
+var gatedEnds = sync.OnceValues(func() (*os.File, *gate) {
+	g, err := inheritedGate()
+	if err != nil || g == nil {
+		panic("no gate")
+	}
+	return os.NewFile(3, "progress"), g
+})
 
 // holdMemory takes memory in the folder MEMORY, says so and keeps it until it is killed.
 func holdMemory() {
