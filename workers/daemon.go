@@ -31,8 +31,8 @@ import (
 func Daemon(c *config.Config, log *slog.Logger) fx.Option {
 	return fx.Options(
 		fx.Supply(c, log),
-		fx.Provide(newNode, newHeads, newIndex, newDaemonClient, newDaemonActivities),
-		fx.Invoke(runDaemon),
+		fx.Provide(newProcessMetrics, newNode, newHeads, newIndex, newDaemonClient, newDaemonActivities),
+		fx.Invoke(runDaemon, serveDaemonMetrics),
 	)
 }
 
@@ -84,12 +84,12 @@ func reportStores(ctx context.Context, stores *sectors.Stores, log *slog.Logger)
 	}
 }
 
-func newDaemonClient(lc fx.Lifecycle, c *config.Config, log *slog.Logger) (client.Client, error) {
+func newDaemonClient(lc fx.Lifecycle, c *config.Config, m *metrics, log *slog.Logger) (client.Client, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	temporal, err := Dial(c.Temporal, identity("daemon", host), log)
+	temporal, err := dial(c.Temporal, identity("daemon", host), otherBeats, m, log)
 	if err == nil {
 		closing(lc, temporal)
 	}
@@ -106,7 +106,7 @@ type daemonActivities struct {
 	balance  *activities.Balance
 }
 
-func newDaemonActivities(c *config.Config, node *chain.Node, heads *chain.Follower, index *sectors.Index, temporal client.Client, log *slog.Logger) daemonActivities {
+func newDaemonActivities(c *config.Config, node *chain.Node, heads *chain.Follower, index *sectors.Index, temporal client.Client, m *metrics, log *slog.Logger) daemonActivities {
 	fleet := &activities.Fleet{Temporal: temporal, Namespace: c.Temporal.Namespace, Log: log}
 	return daemonActivities{
 		chain:    &activities.Chain{Node: node, Heads: heads},
@@ -114,8 +114,23 @@ func newDaemonActivities(c *config.Config, node *chain.Node, heads *chain.Follow
 		watch:    &activities.Watch{Node: node, Heads: heads, Temporal: temporal, Log: log},
 		sectors:  &activities.Sectors{Index: index, Verify: prover.Verify},
 		fleet:    fleet,
-		balance:  &activities.Balance{Fleet: fleet, Temporal: temporal, Log: log},
+		balance:  &activities.Balance{Fleet: fleet, Temporal: temporal, Log: log, Observe: watchBalance(newDaemonMetrics(m))},
 	}
+}
+
+// watchBalance puts what balancing sees into the metrics.
+func watchBalance(m *daemonMetrics) func(activities.Balanced) {
+	return func(b activities.Balanced) {
+		seen := look{waiting: b.Waiting, running: b.Running, moved: b.Moved, incomplete: b.Problem != ""}
+		for _, n := range b.Stuck {
+			seen.nobody += n
+		}
+		m.observe(seen)
+	}
+}
+
+func serveDaemonMetrics(lc fx.Lifecycle, c *config.Config, m *metrics, log *slog.Logger) {
+	serveMetrics(lc, c.Metrics.Daemon, m, log)
 }
 
 // runDaemon polls the daemon's queues and keeps the miners' workflows there.

@@ -182,6 +182,18 @@ func (s *station) idle(ctx context.Context) error {
 // letGo has running jobs handed over to other workers.
 func (s *station) letGo() { s.handOnce.Do(func() { close(s.handOver) }) }
 
+// gauges is what the worker is at, for its metrics.
+func (s *station) gauges() workerGauges {
+	now := s.Now()
+	return workerGauges{cards: now.Cards, paused: s.paused() != "", readable: s.monitor.Readable(), lost: s.monitor.Lost()}
+}
+
+func (s *station) paused() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.orders.Paused
+}
+
 // Now is what the worker is doing.
 func (s *station) Now() post.WorkerNow {
 	now := post.WorkerNow{Instance: s.first.Instance, At: time.Now().Round(time.Millisecond), State: WorkerRunning}

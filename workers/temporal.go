@@ -31,14 +31,18 @@ const (
 // Dial makes a client of the configured Temporal server. It connects at its first use, so that a process can start before
 // its server.
 func Dial(c config.Temporal, identity string, log *slog.Logger) (client.Client, error) {
-	return dial(c, identity, otherBeats, log)
+	return dial(c, identity, otherBeats, nil, log)
 }
 
-func dial(c config.Temporal, identity string, beats time.Duration, log *slog.Logger) (client.Client, error) {
+// dial is Dial for a process that is heard of more often, or has metrics.
+func dial(c config.Temporal, identity string, beats time.Duration, m *metrics, log *slog.Logger) (client.Client, error) {
 	options := client.Options{
 		HostPort: c.Address, Namespace: c.Namespace, Identity: identity,
 		Logger:                  sdklog.NewStructuredLogger(log),
 		WorkerHeartbeatInterval: beats,
+	}
+	if m != nil {
+		options.MetricsHandler = m.temporal.handler()
 	}
 	temporal, err := client.NewLazyClient(options)
 	if err != nil {

@@ -29,8 +29,8 @@ func Worker(c *config.Config, log *slog.Logger) fx.Option {
 	return fx.Options(
 		fx.Supply(c, log.With("worker", c.Worker.Name)),
 		fx.StopTimeout(stopWithin(c.Worker)),
-		fx.Provide(newWorkerClient, newStation),
-		fx.Invoke(runWorker),
+		fx.Provide(newProcessMetrics, newWorkerClient, newStation),
+		fx.Invoke(runWorker, serveWorkerMetrics),
 	)
 }
 
@@ -46,8 +46,8 @@ func stopWithin(w config.Worker) time.Duration {
 	return most
 }
 
-func newWorkerClient(lc fx.Lifecycle, c *config.Config, log *slog.Logger) (client.Client, error) {
-	temporal, err := dial(c.Temporal, identity("worker", c.Worker.Name), workerBeats, log)
+func newWorkerClient(lc fx.Lifecycle, c *config.Config, m *metrics, log *slog.Logger) (client.Client, error) {
+	temporal, err := dial(c.Temporal, identity("worker", c.Worker.Name), workerBeats, m, log)
 	if err == nil {
 		closing(lc, temporal)
 	}
@@ -55,7 +55,7 @@ func newWorkerClient(lc fx.Lifecycle, c *config.Config, log *slog.Logger) (clien
 }
 
 // newStation puts the cards into groups and starts their processes.
-func newStation(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, temporal client.Client, log *slog.Logger) (*station, error) {
+func newStation(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, temporal client.Client, m *metrics, log *slog.Logger) (*station, error) {
 	stores, err := sectors.NewStores(storesOf(c.Attached))
 	if err != nil {
 		return nil, err
@@ -80,6 +80,7 @@ func newStation(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, temporal 
 	}
 	parts := parts{
 		stores: stores, proofs: activities.NewProofs(), fatal: fatal(down, log), machine: machine,
+		observe: newWorkerMetrics(m, s.gauges).observe,
 		limits: map[string]*prover.Limits{
 			post.KindWindow:  {Tasks: c.WindowLimit, Memory: gate, MemoryFrom: from},
 			post.KindWinning: {Tasks: c.WinningLimit},
@@ -98,12 +99,20 @@ func newStation(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, temporal 
 	return s, nil
 }
 
+// newProcessMetrics is what this process tells Prometheus.
+func newProcessMetrics() *metrics { return newMetrics(version()) }
+
+func serveWorkerMetrics(lc fx.Lifecycle, c *config.Config, m *metrics, log *slog.Logger) {
+	serveMetrics(lc, c.Metrics.Worker, m, log)
+}
+
 // parts are what the groups of a worker share.
 type parts struct {
 	stores  *sectors.Stores
 	proofs  *activities.Proofs
 	limits  map[string]*prover.Limits // by kind
 	fatal   func(error)
+	observe func(activities.Observation)
 	machine bool // has a GPU
 }
 
@@ -132,12 +141,12 @@ func (s *station) newGroup(cards cardGroup, parts parts) (*group, error) {
 // activities are what a group of cards does.
 func (s *station) activities(kind string, pool *prover.Pool, parts parts) map[string]any {
 	if kind == post.KindWinning {
-		p := &activities.WinningProver{Worker: s.first.Name, Cards: pool, Stores: parts.stores, Log: s.log, Stopping: s.handOver}
+		p := &activities.WinningProver{Worker: s.first.Name, Cards: pool, Stores: parts.stores, Log: s.log, Stopping: s.handOver, Observe: parts.observe}
 		return map[string]any{workflows.ActivityGenerateWinningPoSt: p.GenerateWinningPoSt}
 	}
 	p := &activities.Prover{
 		Worker: s.first.Name, Cards: pool, Stores: parts.stores, Watch: s.monitor, Temporal: s.temporal, Log: s.log,
-		Proofs: parts.proofs, Stopping: s.handOver,
+		Proofs: parts.proofs, Stopping: s.handOver, Observe: parts.observe,
 	}
 	return map[string]any{workflows.ActivityGenerateWindowPoSt: p.GenerateWindowPoSt}
 }
