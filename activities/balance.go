@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -36,7 +35,7 @@ type Balance struct {
 	Every    time.Duration  // between two looks; 0 means 5 s
 	Observe  func(Balanced) // every look, for metrics, and an empty one when it ends; nil: nobody watches
 
-	told  map[string]post.Choice // what a job's workflow was told last, by jobID
+	told  map[string]post.Choice // what a job's workflow was told last, by the job's id
 	stuck map[string]int         // looks at which a cause kept jobs waiting
 }
 
@@ -117,6 +116,9 @@ func (b *Balance) BalanceFleet(ctx context.Context) error {
 func (b *Balance) look(ctx context.Context) Balanced {
 	began := time.Now()
 	seen := Balanced{At: began}
+	if b.told == nil {
+		b.told, b.stuck = map[string]post.Choice{}, map[string]int{}
+	}
 	problem := func(err error) {
 		seen.Problem = err.Error()
 		if ctx.Err() == nil {
@@ -159,9 +161,6 @@ func timed(seen Balanced, began time.Time) Balanced {
 // carryOut moves jobs and tells their workflows.
 func (b *Balance) carryOut(ctx context.Context, moves []move, seen *Balanced) error {
 	var mu sync.Mutex
-	if b.told == nil {
-		b.told = map[string]post.Choice{}
-	}
 	return sideBySide(len(moves), func(i int) error {
 		m := moves[i]
 		if m.changesQueue() || m.raises() {
@@ -241,9 +240,6 @@ func (b *Balance) report(moves []move, seen *Balanced) {
 			first[m.choice.Waits] = m.job.label
 		}
 	}
-	if b.stuck == nil {
-		b.stuck = map[string]int{}
-	}
 	for cause, jobs := range seen.Stuck {
 		if b.stuck[cause]++; b.stuck[cause] == stuckLooks {
 			b.Log.Error("nobody can take jobs that wait", "why", cause, "jobs", jobs, "first", first[cause])
@@ -262,9 +258,11 @@ func (b *Balance) report(moves []move, seen *Balanced) {
 
 // forget drops what is known of jobs that do not wait any more.
 func (b *Balance) forget(waiting []waitingJob) {
-	for id := range b.told {
-		if !slices.ContainsFunc(waiting, func(j waitingJob) bool { return j.id() == id }) {
-			delete(b.told, id)
+	told := map[string]post.Choice{}
+	for _, job := range waiting {
+		if choice, known := b.told[job.id()]; known {
+			told[job.id()] = choice
 		}
 	}
+	b.told = told
 }
