@@ -18,11 +18,12 @@ const (
 	FailureSetup       Failure = "SetupWrong"       // counted: this worker cannot prove at all (parameters missing, say)
 	FailureOutOfTime   Failure = "OutOfTime"        // final: the time until Close, less the reserve for submitting, is over
 	FailureHandOver    Failure = "HandOver"         // Temporal's retry handles it: the worker is stopping
+	FailureMoved       Failure = "Moved"            // free: Temporal ended the attempt when it was moved to another queue; see explain in package workflows
 )
 
 // Counted says whether a failure uses up a try.
 func (f Failure) Counted() bool {
-	return f != FailureNoStore && f != FailureNoCard && f != FailureHandOver && f != FailureOutOfTime
+	return f != FailureNoStore && f != FailureNoCard && f != FailureHandOver && f != FailureOutOfTime && f != FailureMoved
 }
 
 // Refusal says whether a failure is a worker's word that the job should not have come to it. Another may take it at once.
@@ -56,7 +57,7 @@ func AfterFailure(f Failure, tries, refusals, maxTry int, untilClose bool) Next 
 	switch {
 	case f == FailureOutOfTime:
 		return Next{Alert: true}
-	case f.Refusal() && refusals <= refusalsAtOnce:
+	case f == FailureMoved, f.Refusal() && refusals <= refusalsAtOnce:
 		return Next{Again: true}
 	case !f.Counted():
 		return Next{Again: true, Pause: storePause}

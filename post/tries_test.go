@@ -19,7 +19,7 @@ func TestCounted(t *testing.T) {
 	for _, f := range counted {
 		assert.True(t, f.Counted(), f)
 	}
-	for _, f := range []post.Failure{post.FailureNoStore, post.FailureNoCard, post.FailureHandOver, post.FailureOutOfTime} {
+	for _, f := range []post.Failure{post.FailureNoStore, post.FailureNoCard, post.FailureHandOver, post.FailureOutOfTime, post.FailureMoved} {
 		assert.False(t, f.Counted(), f)
 	}
 	assert.True(t, post.Failure("SomethingNew").Counted(), "what an older workflow does not know must not be tried for ever for free")
@@ -54,6 +54,7 @@ func TestAfterFailure(t *testing.T) {
 		for _, untilClose := range []bool{true, false} {
 			assert.Equal(t, post.Next{Again: true, Pause: 1}, post.AfterFailure(post.FailureHandOver, tries, 0, 2, untilClose), "a hand-over costs nothing, after %d tries", tries)
 			assert.Equal(t, post.Next{Alert: true}, post.AfterFailure(post.FailureOutOfTime, tries, 0, 2, untilClose), "out of time is final")
+			assert.Equal(t, post.Next{Again: true}, post.AfterFailure(post.FailureMoved, tries, 0, 2, untilClose), "a job that was moved has lost enough time")
 		}
 	}
 }

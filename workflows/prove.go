@@ -262,6 +262,11 @@ func explain(err error) *failure {
 		return f
 	case errors.As(err, &timeout) && timeout.TimeoutType() == enums.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE:
 		return &failure{kind: post.FailureOutOfTime, reason: "no proof in the time until Close less the reserve for submitting" + since(timeout)}
+	case errors.As(err, &timeout) && timeout.TimeoutType() == enums.TIMEOUT_TYPE_SCHEDULE_TO_START:
+		// None is asked for, so there is as much time for it as until Close; but when an attempt that follows a lost worker is moved to
+		// another queue, the server (1.32.1) counts from 1970: it reckons from when the last attempt failed, and notes that of attempts only
+		// that fail by themselves.
+		return &failure{kind: post.FailureMoved, reason: "its worker was lost, and the job was moved to another queue"}
 	default:
 		return &failure{kind: post.FailureLostWorkers, reason: plain(err).Error()}
 	}

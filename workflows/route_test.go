@@ -170,6 +170,23 @@ func TestRefusedJobGoesElsewhereAtOnceAndAtNoCost(t *testing.T) {
 	}
 }
 
+// What the server does to a job whose worker was lost when it is moved to another queue is nobody's failure.
+func TestJobThatEndsByBeingMovedIsScheduledAgainAtOnceAndAtNoCost(t *testing.T) {
+	s := newStory(t)
+	s.proveTime = time.Second
+	s.prove = func(job post.Job) (post.Proof, error) {
+		if len(s.jobs) == 1 {
+			return post.Proof{}, temporal.NewTimeoutError(enums.TIMEOUT_TYPE_SCHEDULE_TO_START, nil)
+		}
+		return proofOf(job), nil
+	}
+	result, err := s.run()
+	require.NoError(t, err)
+	require.Equal(t, post.StatePosted, result.State)
+	require.Equal(t, 1, result.Partitions[0].Tries)
+	require.Less(t, s.times[1], epoch/2)
+}
+
 func TestRefusalIsForgottenAfterAnotherFailure(t *testing.T) {
 	s := newStory(t)
 	s.prove = func(job post.Job) (post.Proof, error) {
