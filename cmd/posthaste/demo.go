@@ -193,7 +193,8 @@ func (d *demonstration) startAll(ctx context.Context, s *supervisor) error {
 		env = []string{"FIL_PROOFS_PARAMETER_CACHE=" + d.chain.ParameterCache}
 	}
 	start := func(name, role, configPath string) error {
-		return s.start(ctx, program{name: name, path: self, args: []string{role, "run", "--config", configPath}, env: env})
+		// Whoever looks around may drain a worker.
+		return s.start(ctx, program{name: name, path: self, args: []string{role, "run", "--config", configPath}, env: env, mayEnd: role == "worker"})
 	}
 	if err := start("daemon", "daemon", configs[0]); err != nil {
 		return err

@@ -28,6 +28,7 @@ type program struct {
 	within  time.Duration   // how long it may take to get ready
 	grace   time.Duration   // from SIGTERM to SIGKILL; 0 means defaultGrace
 	restart bool            // start it again when it ends by itself
+	mayEnd  bool            // unless restart: it is nobody's trouble when it ends well
 	again   func() []string // arguments of a restart; nil: as args
 }
 
@@ -215,6 +216,10 @@ func (s *supervisor) keep(c *child, run *process) {
 			run.end(c.graceTime())
 			return
 		case <-run.done:
+		}
+		if !c.restart && c.mayEnd && run.err == nil {
+			s.log.Info("a program has ended", "program", c.name)
+			return
 		}
 		if !c.restart {
 			s.died <- fmt.Errorf("%s ended: %w%s", c.name, cause(run.err), c.tail(run.from))

@@ -127,6 +127,23 @@ func TestAChildThatEndsIsTold(t *testing.T) {
 	}
 }
 
+func TestAChildThatMayEnd(t *testing.T) {
+	s := testSupervisor(t)
+	drained := shell("worker-1", sayReady+` exit 0`)
+	drained.ready, drained.mayEnd = &shellReady{}, true
+	require.NoError(t, s.start(t.Context(), drained))
+	crashed := shell("worker-2", sayReady+` sleep 0.3; exit 2`)
+	crashed.ready, crashed.mayEnd = &shellReady{}, true
+	require.NoError(t, s.start(t.Context(), crashed))
+	select {
+	case err := <-s.died:
+		require.ErrorContains(t, err, "worker-2 ended: exit status 2", "and not of the one that was drained")
+	case <-time.After(10 * time.Second):
+		t.Fatal("nobody was told")
+	}
+	require.Empty(t, s.died)
+}
+
 func TestAChildThatEndsIsStartedAgain(t *testing.T) {
 	s := testSupervisor(t)
 	var log bytes.Buffer

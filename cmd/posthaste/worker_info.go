@@ -96,10 +96,11 @@ func printWorker(out io.Writer, v workers.WorkerView, now time.Time) {
 // printGroups says what the cards may take, group by group.
 func printGroups(line func(key, format string, args ...any), v workers.WorkerView) {
 	for _, g := range v.Groups {
-		line("Takes", "%s of pool %s: %s", map[string]string{post.KindWindow: "WindowPoSt", post.KindWinning: "WinningPoSt"}[g.Kind], g.Pool, rulesText(g.Rules))
+		most := ""
 		if g.MaxSize > 0 {
-			line("", "only sectors of up to %s", g.MaxSize.ShortString())
+			most = "; no sectors above " + g.MaxSize.ShortString()
 		}
+		line("Takes", "%s of pool %s: %s%s", map[string]string{post.KindWindow: "WindowPoSt", post.KindWinning: "WinningPoSt"}[g.Kind], g.Pool, rulesText(g.Rules), most)
 		stores := "none: it cannot read any"
 		if len(g.Stores) > 0 {
 			stores = strings.Join(g.Stores, ", ")
@@ -159,14 +160,21 @@ func printCards(out io.Writer, v workers.WorkerView, colours bool) {
 		if c.Kind == post.KindWinning {
 			pool += " (winning)"
 		}
-		device := c.Device
-		if device == "" {
-			device = "CPU"
-		}
-		t.AppendRow(table.Row{c.Name, pool, device, c.CPUs, c.Places, max(c.Weight, 1), paint(state, workerColours[state], colours), pid, c.Job, c.Phase, seconds,
+		t.AppendRow(table.Row{c.Name, pool, deviceText(c.Device), c.CPUs, c.Places, max(c.Weight, 1), paint(state, workerColours[state], colours), pid, c.Job, c.Phase, seconds,
 			c.Proofs, c.Failures, c.Restarts, c.Error})
 	}
 	t.SetColumnConfigs([]table.ColumnConfig{{Name: "Last error", WidthMax: 60}, {Name: "Job", WidthMax: 40}})
 	t.SuppressEmptyColumns()
 	t.Render()
+}
+
+// deviceText is a GPU for people: its process says its name; before, only CUDA_VISIBLE_DEVICES' numbers are known.
+func deviceText(device string) string {
+	switch {
+	case device == "":
+		return "CPU"
+	case strings.Trim(device, "0123456789,") == "":
+		return "GPU " + device
+	}
+	return device
 }

@@ -239,6 +239,12 @@ func TestWorkerInfo(t *testing.T) {
 	require.EqualError(t, err, `there is no worker "w9"; there are w1, w2, w3`)
 }
 
+func TestDeviceText(t *testing.T) {
+	for device, want := range map[string]string{"": "CPU", "0": "GPU 0", "0,1": "GPU 0,1", "NVIDIA H200": "NVIDIA H200"} {
+		require.Equal(t, want, deviceText(device))
+	}
+}
+
 func TestSteeringWorkers(t *testing.T) {
 	for situation, c := range map[string]struct {
 		args   []string
