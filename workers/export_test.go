@@ -17,3 +17,6 @@ func NewPoller(temporal client.Client, places int, register func(worker.Activity
 
 // Busy is how many jobs of it run.
 func (p *Poller) Busy() int { return p.slots.busy() }
+
+// RegisterAttributes makes sure that the search attributes are there, as a daemon does.
+var RegisterAttributes = registerAttributes

@@ -34,7 +34,8 @@ type bench struct {
 }
 
 func newBench(t *testing.T, places int) *bench {
-	b := &bench{T: t, client: realTemporal(t, "worker bench@1"), release: make(chan struct{})}
+	temporal, _ := startTemporal(t, "worker bench@1")
+	b := &bench{T: t, client: temporal, release: make(chan struct{})}
 	b.poller = workers.NewPoller(b.client, places, func(r worker.ActivityRegistry) {
 		r.RegisterActivityWithOptions(b.job, activity.RegisterOptions{Name: "Job"})
 	}, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))

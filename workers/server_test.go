@@ -16,8 +16,8 @@ import (
 	"posthaste/workers"
 )
 
-// realTemporal starts a temporal-dev for one test, and gives a client of it with this identity.
-func realTemporal(t *testing.T, identity string) client.Client {
+// startTemporal starts a temporal-dev for one test, and gives a client of it with this identity, and its address.
+func startTemporal(t *testing.T, identity string) (client.Client, string) {
 	t.Helper()
 	bin, err := filepath.Abs("../bin/temporal-dev")
 	require.NoError(t, err)
@@ -40,5 +40,5 @@ func realTemporal(t *testing.T, identity string) client.Client {
 	temporal, err := workers.Dial(config.Temporal{Address: ready.Address, Namespace: "default"}, identity, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(temporal.Close)
-	return temporal
+	return temporal, ready.Address
 }
