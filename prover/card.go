@@ -171,7 +171,7 @@ func (p *Pool) ready(c *card, ch *child) {
 func (p *Pool) ended(c *card, ch *child, err error, lived time.Duration) {
 	p.mu.Lock()
 	defer p.unlock()
-	wasReady := ch != nil && isClosed(ch.ready)
+	wasReady := ch != nil && isClosed(ch.ready) && !errors.Is(err, ErrNotReady) // its ready line may come before it is known to have no GPU
 	atWork := slices.ContainsFunc(c.slots, func(s *slot) bool { return !s.abandoned && !s.answered })
 	p.vacate(c, c.slots...)
 	c.process, c.child, c.state = nil, nil, StateRestarting

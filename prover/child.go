@@ -166,8 +166,9 @@ func (c *child) readAnswers(stdout io.Reader) {
 		if !announced {
 			if string(line) == want {
 				announced = true
-				c.awaitDevices()
-				close(c.ready)
+				if c.awaitDevices(); !c.dying.Load() {
+					close(c.ready)
+				}
 				return
 			}
 			skipped.line("skipping output of a card's process before its ready line", "line", clip(line), "expected", want)
