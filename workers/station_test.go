@@ -10,6 +10,7 @@ import (
 
 	"github.com/filecoin-project/go-state-types/abi"
 	"github.com/stretchr/testify/require"
+	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
@@ -183,4 +184,47 @@ func TestWorkerFollowsOrdersAcrossRestarts(t *testing.T) {
 	signal := <-s.app.Wait()
 	require.Zero(t, signal.ExitCode, "a drained process ends well")
 	s.stop()
+}
+
+// SIGTERM: running work is handed over at once, or finished first if the worker is told to drain.
+func TestWorkerStops(t *testing.T) {
+	s := newSite(t)
+	s.prove("err")
+	s.config.Cards[0].Args = []string{"--mode-file", s.mode, "--sleep", "3s", "window_post"}
+	proving := func(v workers.WorkerView) bool { return v.Alive && v.Cards[0].State == "proving" }
+
+	s.start()
+	queue := s.shows("it runs", running).Groups[0].Queue
+	run := s.issue(queue, 1)
+	s.shows("it proves", proving)
+	s.stop()
+	s.start()
+	require.ErrorContains(t, run.Get(t.Context(), nil), string(post.FailureProve))
+	require.Equal(t, int32(2), s.attempts(run), "the first was handed over")
+	s.stop()
+
+	s.config.Worker.Drain = true
+	s.start()
+	s.shows("it runs", running)
+	run = s.issue(queue, 2)
+	s.shows("it proves", proving)
+	waits := s.issue(queue, 3)
+	s.stop()
+	require.ErrorContains(t, run.Get(t.Context(), nil), string(post.FailureProve))
+	require.Equal(t, int32(1), s.attempts(run), "it was finished")
+	require.Zero(t, s.attempts(waits), "nothing new was taken")
+}
+
+// attempts is at which attempt a job ended, 0 if it has not.
+func (s *site) attempts(run client.WorkflowRun) int32 {
+	s.Helper()
+	events := s.temporal.GetWorkflowHistory(s.Context(), run.GetID(), run.GetRunID(), false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	for events.HasNext() {
+		event, err := events.Next()
+		require.NoError(s, err)
+		if started := event.GetActivityTaskStartedEventAttributes(); started != nil {
+			return started.GetAttempt()
+		}
+	}
+	return 0
 }

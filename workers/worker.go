@@ -177,7 +177,7 @@ func (s *station) run(ctx context.Context, c *config.Config, fatal func(error)) 
 	defer steered.Stop()
 	beside.Go(func() { _ = s.tell(lasting) })
 	polling := s.poll(lasting, c.Worker.StopTimeout)
-	s.log.Info("proving", "groups", len(s.groups), "temporal", c.Temporal.Address)
+	s.log.Info("ready for jobs", "groups", len(s.groups), "temporal", c.Temporal.Address)
 	<-ctx.Done()
 	if c.Worker.Drain {
 		s.finish()
