@@ -105,7 +105,7 @@ func failure(worker string, err error) error {
 	case errors.Is(err, errHandOver), errors.Is(err, errRefused), errors.Is(err, prover.ErrClosed), errors.Is(err, errNotWanted), errors.Is(err, errShared):
 		// Temporal's own retry hands it to another worker at once; a cancelled or superseded attempt is not retried, and a
 		// paused one later.
-		return temporal.NewApplicationError(fmt.Sprintf("worker %s: %v", worker, err), string(post.FailureHandOver))
+		return handedOver(worker, err)
 	case errors.Is(err, prover.ErrNoCard):
 		return typed(post.FailureNoCard, all, fmt.Errorf("worker %s: %w", worker, err))
 	case errors.Is(err, prover.ErrAllBad):
@@ -119,6 +119,12 @@ func failure(worker string, err error) error {
 	default:
 		return typed(post.FailureProve, card, err)
 	}
+}
+
+// handedOver sends an activity to another worker, or to the next process of this one. It is in order, so the SDK does not log it as an error.
+func handedOver(worker string, why error) error {
+	return temporal.NewApplicationErrorWithOptions(fmt.Sprintf("worker %s: %v", worker, why), string(post.FailureHandOver),
+		temporal.ApplicationErrorOptions{Category: temporal.ApplicationErrorCategoryBenign})
 }
 
 // typed is an error that Temporal does not retry: the workflow decides, and counts.

@@ -55,7 +55,7 @@ func (o *WorkerOrders) AttendWorker(ctx context.Context, name string) error {
 		select {
 		case <-ticker.C:
 		case <-o.Stopping:
-			return temporal.NewApplicationError(fmt.Sprintf("worker %s: %v", name, errHandOver), string(post.FailureHandOver))
+			return handedOver(name, errHandOver)
 		}
 	}
 }

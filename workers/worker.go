@@ -28,7 +28,7 @@ import (
 func Worker(c *config.Config, log *slog.Logger) fx.Option {
 	return fx.Options(
 		fx.Supply(c, log.With("worker", c.Worker.Name)),
-		fx.StopTimeout(stopWithin(c.Worker)),
+		fx.StopTimeout(StopWithin(c.Worker)),
 		fx.Provide(newProcessMetrics, newWorkerClient, newStation),
 		fx.Invoke(runWorker, serveWorkerMetrics),
 	)
@@ -37,8 +37,8 @@ func Worker(c *config.Config, log *slog.Logger) fx.Option {
 // longestJob bounds a drain: a job ends at its deadline's Close at the latest (post.Settings.JobLifetime).
 const longestJob = 25 * time.Hour
 
-// stopWithin is how long a worker may take to stop.
-func stopWithin(w config.Worker) time.Duration {
+// StopWithin is how long a worker may take to stop, which is a day if it finishes what it has.
+func StopWithin(w config.Worker) time.Duration {
 	most := w.StopTimeout + 20*time.Second // for the cards' processes and the rest
 	if w.Drain {
 		most += longestJob

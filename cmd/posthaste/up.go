@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"posthaste/config"
+	"posthaste/workers"
 )
 
 // upOptions are the flags of `up`.
@@ -90,7 +91,11 @@ func (a *app) up(ctx context.Context, o upOptions, log *slog.Logger) error {
 		if a.logLevel != "" {
 			args = append(args, "--log-level", a.logLevel)
 		}
-		if err := s.start(ctx, program{name: role, path: self, args: args, env: env, restart: true}); err != nil {
+		p := program{name: role, path: self, args: args, env: env, restart: true}
+		if role == "worker" {
+			p.grace = workers.StopWithin(c.Worker) // a second Ctrl-C ends all at once
+		}
+		if err := s.start(ctx, p); err != nil {
 			return err
 		}
 	}
