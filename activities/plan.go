@@ -49,28 +49,58 @@ func (m move) changesQueue() bool { return m.choice.Queue != m.job.queue }
 // of its new priority.
 func (m move) raises() bool { return m.choice.Priority < m.job.priority }
 
-// plan routes every job that waits once more, those with the least time left first, each as if the ones before it had been moved
-// already. It gives a move for each, also for those that stay.
+// plan routes every job that waits once more, each as if the ones before it had been moved already. It gives a move for each, also for
+// those that stay. Free cards go to the jobs with the least time left. Then lines of live cards are evened out, from the other end:
+// who is first in a line has little to gain from a shorter one.
 func plan(fleet post.Fleet, jobs []waitingJob, forecast func(abi.SectorSize) time.Duration) []move {
 	fleet.Queues = slices.Clone(fleet.Queues)
 	jobs = slices.Clone(jobs)
 	slices.SortStableFunc(jobs, func(a, b waitingJob) int { return cmp.Or(cmp.Compare(a.left, b.left), cmp.Compare(a.id(), b.id())) })
-	shift := func(name string, by int) {
-		if i := slices.IndexFunc(fleet.Queues, func(q post.Queue) bool { return q.Name == name }); i >= 0 {
-			fleet.Queues[i].Backlog = max(fleet.Queues[i].Backlog+by, 0)
-		}
-	}
 	moves := make([]move, len(jobs))
-	for i, job := range jobs {
+	var later []int
+	route := func(i int, evening bool) {
+		job := jobs[i]
 		choice := post.Route(job.needs, job.avoid, fleet, job.queue)
+		if !evening && choice.Queue != job.queue && live(fleet, job.queue) && !free(fleet, choice.Queue) {
+			choice = post.Choice{Queue: job.queue}
+			later = append(later, i)
+		}
 		choice.Priority = post.Priority(job.try, job.left, forecast(job.needs.Size))
 		moves[i] = move{job: job, choice: choice}
 		if moves[i].changesQueue() {
-			shift(job.queue, -1)
-			shift(choice.Queue, 1)
+			shift(fleet, job.queue, -1)
+			shift(fleet, choice.Queue, 1)
 		}
 	}
+	for i := range jobs {
+		route(i, false)
+	}
+	for _, i := range slices.Backward(later) {
+		route(i, true)
+	}
 	return moves
+}
+
+// at is where a queue is in the fleet, -1 if it is not known.
+func at(fleet post.Fleet, name string) int {
+	return slices.IndexFunc(fleet.Queues, func(q post.Queue) bool { return q.Name == name })
+}
+
+// shift counts jobs into a line, or out of it.
+func shift(fleet post.Fleet, name string, by int) {
+	if i := at(fleet, name); i >= 0 {
+		fleet.Queues[i].Backlog = max(fleet.Queues[i].Backlog+by, 0)
+	}
+}
+
+func live(fleet post.Fleet, name string) bool {
+	i := at(fleet, name)
+	return i >= 0 && fleet.Queues[i].Live > 0
+}
+
+func free(fleet post.Fleet, name string) bool {
+	i := at(fleet, name)
+	return i >= 0 && fleet.Queues[i].Free() > 0
 }
 
 // with is the fleet with the jobs counted one by one, which is better than what queues and workers say: a backlog still has jobs that

@@ -82,6 +82,22 @@ func carriedOut(t *testing.T, fleet post.Fleet, jobs []waitingJob, moves []move)
 	return moved
 }
 
+func TestLinesAreEvenedOutFromTheirEnds(t *testing.T) {
+	admits := post.Admits{Pool: "gpu", Stores: []string{"a"}}
+	fleet := post.Fleet{Queues: []post.Queue{{Name: "long", Admits: admits, Live: 1, Busy: 1, Backlog: 5}, {Name: "short", Admits: admits, Live: 1}}}
+	var jobs []waitingJob
+	for i := range 5 {
+		jobs = append(jobs, waitingJob{workflow: fmt.Sprint("w", i), needs: post.Needs{Stores: admits.Stores}, queue: "long", left: time.Duration(i) * time.Hour})
+	}
+	moved := map[string]string{}
+	for _, m := range plan(fleet, jobs, func(abi.SectorSize) time.Duration { return 0 }) {
+		if m.changesQueue() {
+			moved[m.job.workflow] = m.choice.Queue
+		}
+	}
+	assert.Equal(t, map[string]string{"w0": "short", "w4": "short"}, moved, "the first gets the free card; of the others, the last has most to gain")
+}
+
 func TestWhatAMoveChanges(t *testing.T) {
 	job := waitingJob{queue: "a", priority: 3}
 	for name, c := range map[string]struct {

@@ -141,6 +141,8 @@ type Choice struct {
 	Waits     string `json:"waits,omitempty"`     // what has to happen before anybody can take it; empty: somebody can
 	Elsewhere bool   `json:"elsewhere,omitempty"` // the queue has a live card that has not failed this job
 	Priority  int    `json:"priority,omitempty"`  // Temporal's: 1 is first, 3 usual
+	// Lost are the stores of the job that keep it waiting because no live worker can read them, if somebody could prove its other sectors.
+	Lost []string `json:"lost,omitempty"`
 }
 
 // AllCards is how all cards of a worker are named at once where cards to avoid are listed: its parameters are missing, say.

@@ -39,7 +39,7 @@ func (r Rule) fits(n Needs) bool {
 
 // Route chooses the queue on which a job should wait for a card: one that admits it, with live cards that have not failed it, with a free
 // place; else where the wait is shortest. current is the queue that it waits on now (and is counted in), empty if none: it
-// stays there unless another queue would start it sooner, so that jobs do not wander.
+// stays there unless another queue would start it clearly sooner, so that jobs do not wander.
 //
 // Of several free queues it takes the one that can read the fewest stores: the others are kept for jobs that nobody else can take.
 // If all who admit it are asleep, it goes to them all the same, and waits there; if nobody admits it, it goes to QueueNobody.
@@ -59,12 +59,12 @@ func Route(n Needs, avoid []string, fleet Fleet, current string) Choice {
 	}
 	switch {
 	case len(admitting) == 0:
-		return Choice{Queue: QueueNobody, Waits: whatIsMissing(n, fleet)}
+		return Choice{Queue: QueueNobody, Waits: whatIsMissing(n, fleet), Lost: lostStores(n, fleet)}
 	case len(live) == 0:
 		best := slices.MinFunc(admitting, func(a, b Queue) int {
 			return cmp.Or(falseFirst(a.Name != current, b.Name != current), cmp.Compare(a.Name, b.Name))
 		})
-		return Choice{Queue: best.Name, Waits: whoSleeps(admitting)}
+		return Choice{Queue: best.Name, Waits: whoSleeps(admitting), Lost: lostStores(n, fleet)}
 	}
 	best := slices.MinFunc(live, func(a, b Queue) int { return better(a, b, avoid, current) })
 	return Choice{Queue: best.Name, Elsewhere: len(avoid) > 0 && best.fresh(avoid)}
@@ -78,14 +78,13 @@ func better(a, b Queue, avoid []string, current string) int {
 	if c := falseFirst(a.Free() <= 0, b.Free() <= 0); c != 0 {
 		return c
 	}
-	if c := falseFirst(a.Name != current, b.Name != current); c != 0 {
-		return c
-	}
+	here := falseFirst(a.Name != current, b.Name != current)
 	if a.Free() > 0 {
-		return cmp.Or(cmp.Compare(len(a.Stores), len(b.Stores)), falseFirst(len(a.Rules) == 0, len(b.Rules) == 0),
+		return cmp.Or(here, cmp.Compare(len(a.Stores), len(b.Stores)), falseFirst(len(a.Rules) == 0, len(b.Rules) == 0),
 			cmp.Compare(b.freeShare(), a.freeShare()), cmp.Compare(a.Name, b.Name))
 	}
-	return cmp.Or(cmp.Compare(a.rounds(), b.rounds()), cmp.Compare(a.Name, b.Name))
+	// A queue whose line is a whole proof shorter is worth the move: else its cards would be free for a moment after each of theirs.
+	return cmp.Or(cmp.Compare(a.rounds(current), b.rounds(current)), here, cmp.Compare(a.Name, b.Name))
 }
 
 // fresh says whether the queue has a card that has not failed the job.
@@ -95,8 +94,14 @@ func (q Queue) fresh(avoid []string) bool {
 
 func (q Queue) freeShare() float64 { return float64(q.Free()) / float64(q.Live) }
 
-// rounds is how many proofs a card of the queue makes before one more job gets its turn.
-func (q Queue) rounds() float64 { return float64(q.Busy+q.Backlog) / float64(q.Live) }
+// rounds is how many proofs a card of the queue makes before one more job gets its turn; one less where the job waits already.
+func (q Queue) rounds(current string) float64 {
+	rounds := float64(q.Busy+q.Backlog) / float64(q.Live)
+	if q.Name == current {
+		rounds--
+	}
+	return rounds
+}
 
 func falseFirst(a, b bool) int {
 	number := map[bool]int{true: 1}
@@ -126,6 +131,27 @@ func whatIsMissing(n Needs, fleet Fleet) string {
 		return strings.Join(missing, "; ")
 	}
 	return "no worker has all it needs: " + each(fleet.Queues, func(q Queue) string { return q.Name + " " + q.Refuses(n) })
+}
+
+// lostStores are the stores of a job that no live worker who may have it can read, if there is one who could take the job without them.
+func lostStores(n Needs, fleet Fleet) []string {
+	awake := slices.DeleteFunc(slices.Clone(fleet.Queues), func(q Queue) bool {
+		return q.Live == 0 || q.Refuses(Needs{Miner: n.Miner, Size: n.Size, Pool: n.Pool}) != ""
+	})
+	var lost []string
+	rest := n
+	rest.Stores = nil
+	for _, store := range n.Stores {
+		if slices.ContainsFunc(awake, func(q Queue) bool { return slices.Contains(q.Stores, store) }) {
+			rest.Stores = append(rest.Stores, store)
+		} else {
+			lost = append(lost, store)
+		}
+	}
+	if len(rest.Stores) == 0 || !slices.ContainsFunc(awake, func(q Queue) bool { return q.Refuses(rest) == "" }) {
+		return nil
+	}
+	return lost
 }
 
 // whoSleeps says what keeps those who admit a job from taking it.

@@ -89,7 +89,8 @@ func TestRoute(t *testing.T) {
 		"the shortest wait, if none is free":          {fleet: []Queue{queue("a", 2, 2, 4), queue("b", 8, 8, 4)}, want: Choice{Queue: "b"}},
 		"one that sleeps is passed over":              {fleet: []Queue{asleep, queue("b", 1, 1, 5)}, want: Choice{Queue: "b"}},
 		"all sleep":                                   {fleet: []Queue{asleep}, want: Choice{Queue: "asleep", Waits: "nobody who may take it is awake: worker w3 is not running"}},
-		"it waits, and nobody else is free":           {fleet: []Queue{queue("a", 1, 1, 3), queue("b", 1, 1, 0)}, current: "a", want: Choice{Queue: "a"}},
+		"it waits, and nobody else is free":           {fleet: []Queue{queue("a", 1, 1, 2), queue("b", 1, 1, 0)}, current: "a", want: Choice{Queue: "a"}},
+		"it waits, and another's line is shorter":     {fleet: []Queue{queue("a", 1, 1, 3), queue("b", 1, 1, 0)}, current: "a", want: Choice{Queue: "b"}},
 		"it waits, and another is free":               {fleet: []Queue{queue("a", 1, 1, 1), queue("b", 1, 0, 0)}, current: "a", want: Choice{Queue: "b"}},
 		"it waits, but only until it is picked up":    {fleet: []Queue{queue("a", 2, 1, 1), queue("b", 9, 0, 0)}, current: "a", want: Choice{Queue: "a"}},
 		"its queue fell asleep":                       {fleet: []Queue{asleep, queue("b", 1, 1, 5)}, current: "asleep", want: Choice{Queue: "b"}},
@@ -120,7 +121,31 @@ func TestRouteSaysWhatIsMissing(t *testing.T) {
 		"stores that nobody has at once": {Needs{Miner: 1000, Size: small, Stores: []string{"s1", "s2"}}, `no worker has all it needs: q1 cannot read store "s2"; q2 cannot read store "s1"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, Choice{Queue: QueueNobody, Waits: c.want}, Route(c.needs, nil, fleet, ""))
+			choice := Route(c.needs, nil, fleet, "")
+			choice.Lost = nil
+			assert.Equal(t, Choice{Queue: QueueNobody, Waits: c.want}, choice)
+		})
+	}
+}
+
+func TestRouteSaysWhatIsLost(t *testing.T) {
+	reads := func(live int, stores ...string) Queue {
+		return Queue{Name: fmt.Sprint("q", live, stores), Admits: Admits{Stores: stores}, Live: live, Asleep: "w is not running"}
+	}
+	for name, c := range map[string]struct {
+		fleet []Queue
+		want  []string
+	}{
+		"nobody has one of the stores":               {[]Queue{reads(1, "s1")}, []string{"s2"}},
+		"who has it sleeps":                          {[]Queue{reads(1, "s1"), reads(0, "s1", "s2")}, []string{"s2"}},
+		"somebody has both":                          {[]Queue{reads(1, "s1"), reads(1, "s1", "s2")}, nil},
+		"nobody has any":                             {[]Queue{reads(1, "s3")}, nil},
+		"all sleep":                                  {[]Queue{reads(0, "s1", "s2")}, nil},
+		"both can be read, but by nobody at once":    {[]Queue{reads(1, "s1"), reads(1, "s2")}, nil},
+		"who has the other one may not prove for it": {[]Queue{{Admits: Admits{Stores: []string{"s1"}, Rules: []Rule{{Miners: []abi.ActorID{7}}}}, Live: 1}}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, c.want, Route(Needs{Miner: 1000, Size: small, Stores: []string{"s1", "s2"}}, nil, Fleet{Queues: c.fleet}, "").Lost)
 		})
 	}
 }

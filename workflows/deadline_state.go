@@ -51,6 +51,11 @@ type partition struct {
 	refusals int      // how often that was
 	claims   claims   // of cards that make the proof although their attempt is gone
 
+	located post.Located // as the sectors were found
+	lost    []string     // stores that keep the job waiting because nobody can read them, while its other sectors could be proven
+	leaving bool         // it is watched how long they stay lost
+	leave   bool         // long enough: go without their sectors
+
 	reset  bool        // an operator wants it run again, now
 	built  int         // messages asked of the sender
 	resets int         // the deadline's resets when its last attempt began
@@ -61,6 +66,7 @@ func (p *partition) summary() string { return fmt.Sprintf("partition %d", p.Inde
 
 // have takes in what a lookup found.
 func (p *partition) have(located post.Located) {
+	p.located = located
 	p.sectors, p.missing, p.Skipped = located.Sectors, located.Missing, located.Missing
 }
 

@@ -47,6 +47,7 @@ func (d *deadline) runAgain(p *partition) {
 	p.reset, p.Tries, p.avoid = false, 0, nil
 	p.refusals, p.refused = 0, nil
 	p.claims.overrule()
+	p.have(p.located) // with what was left out because its store was lost
 }
 
 // failure is why an attempt gave no proof.
@@ -61,7 +62,7 @@ func closed() *failure { return &failure{reason: "the deadline closed"} }
 
 // attempt is one GenerateWindowPoSt activity, with the check of its proof. A proof that comes by signal while it runs, or
 // came before, ends it; so do an operator's reset and Close. A card that claims to be making the proof already ends it, too, and
-// if its proof does not come after all, there is another activity, for the same try.
+// if its proof does not come after all, there is another activity, for the same try. So there is when the job has to go without a store.
 func (d *deadline) attempt(ctx workflow.Context, p *partition) (post.Proof, *failure) {
 	routed := routes(ctx)
 	d.nextJob(p)
@@ -73,7 +74,7 @@ func (d *deadline) attempt(ctx workflow.Context, p *partition) (post.Proof, *fai
 	if len(p.sectors) == 0 {
 		return post.Proof{}, d.relocate(ctx, p)
 	}
-	defer func() { p.Queue, p.Waits = "", "" }()
+	defer func() { p.Queue, p.Waits, p.lost, p.leave = "", "", nil, false }()
 	for {
 		running, stop, failed := d.start(ctx, p, routed)
 		if failed != nil {
@@ -82,7 +83,7 @@ func (d *deadline) attempt(ctx workflow.Context, p *partition) (post.Proof, *fai
 		ended := false
 		err := d.await(ctx, func() bool {
 			ended = running != nil && running.IsReady()
-			return p.called() || ended || routed && p.claimed(ctx)
+			return p.called() || ended || p.leave || routed && p.claimed(ctx)
 		})
 		stop() // which ends the activity for us, too
 		switch {
@@ -105,7 +106,11 @@ func (d *deadline) attempt(ctx workflow.Context, p *partition) (post.Proof, *fai
 			}
 			return d.check(ctx, p, proof)
 		}
-		p.Queue, p.Waits = "", "" // claimed: the activity is cancelled
+		p.Queue, p.Waits = "", "" // claimed, or to go without a store: the activity is cancelled
+		if p.leave {
+			p.leaveLost()
+			d.nextJob(p)
+		}
 	}
 }
 

@@ -2,7 +2,9 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 
+	"github.com/filecoin-project/go-state-types/abi"
 	"go.temporal.io/sdk/workflow"
 
 	"posthaste/post"
@@ -35,8 +37,41 @@ func (d *deadline) route(ctx workflow.Context, p *partition) post.Choice {
 		choice = post.Choice{Queue: post.QueueNobody, Waits: fmt.Sprintf("routing it failed: %v", plain(err))}
 	}
 	p.Queue, p.Waits, p.Stores, p.Avoid = choice.Queue, choice.Waits, needs.Stores, p.job.AvoidCards
+	d.watchLost(ctx, p, choice.Lost)
 	d.changed()
 	return choice
+}
+
+// watchLost takes in which stores keep a job waiting because nobody can read them. When half of the time that was left has gone by and
+// they are still lost, the job goes without their sectors: those are faulty then, but the others are not.
+func (d *deadline) watchLost(ctx workflow.Context, p *partition, lost []string) {
+	p.lost = lost
+	if len(lost) == 0 || p.leaving {
+		return
+	}
+	p.leaving = true
+	workflow.Go(ctx, func(ctx workflow.Context) {
+		defer func() { p.leaving = false }()
+		back, err := awaitFor(ctx, d.timeToProve(ctx)/2, "for a store that nobody can read", func() bool { return len(p.lost) == 0 })
+		if err != nil || back {
+			return
+		}
+		d.route(ctx, p) // it is asked once more: the word that they are back may have been lost
+		p.leave = len(p.lost) > 0
+	})
+}
+
+// leaveLost takes the sectors of lost stores out of a job.
+func (p *partition) leaveLost() {
+	var gone []abi.SectorNumber
+	for _, s := range p.sectors {
+		if slices.Contains(p.lost, s.Store) {
+			gone = append(gone, s.Number)
+			p.missing = append(p.missing, post.Skipped{Sector: s.Number, Reason: fmt.Sprintf("no worker could read store %q for half of the time", s.Store)})
+		}
+	}
+	p.sectors, p.Skipped = p.sectors.Without(gone), p.missing
+	p.lost, p.leave = nil, false
 }
 
 // hearRouted keeps true what is shown of where jobs wait: the balancing of the fleet moves them, with no event in the history.
@@ -50,6 +85,7 @@ func (d *deadline) hearRouted(ctx workflow.Context) {
 		for _, p := range d.partitions {
 			if p.Index == routed.Partition && p.Queue != "" {
 				p.Queue, p.Waits = routed.Queue, routed.Waits
+				d.watchLost(ctx, p, routed.Lost)
 				d.changed()
 			}
 		}
