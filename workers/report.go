@@ -145,9 +145,7 @@ func (s *station) recall(ctx context.Context) {
 		return // forgotten
 	}
 	state := workerStateOf(described.GetWorkflowExecutionInfo(), post.WorkerState{})
-	if attending := attendingOf(described.GetPendingActivities()); attending.started {
-		s.warnOfTwin(state.Report.Host, attending)
-	}
+	s.warnOfTwin(state.Report, listedWorkers(limited, s.temporal, s.namespace), time.Now())
 	if len(state.Orders.Fences) > 0 || state.Orders.Paused != "" {
 		s.log.Warn("orders from before the start hold", "paused", state.Orders.Paused, "fences", state.Orders.Fences)
 	}
@@ -156,17 +154,24 @@ func (s *station) recall(ctx context.Context) {
 	}
 }
 
-// warnOfTwin says that another process goes by this worker's name: both would take its orders and report in turns.
-func (s *station) warnOfTwin(host string, a attendance) {
-	other := a.now.Instance
-	if other == "" || other == s.first.Instance || time.Since(a.beat) > beatenLately {
-		return
+// warnOfTwin says that another process goes by this worker's name: both would take its orders, and report in turns.
+func (s *station) warnOfTwin(last post.WorkerReport, listed map[string]listedWorker, now time.Time) {
+	for other, seen := range listed {
+		if isTwin(s.first, last, other, seen, now) {
+			s.log.Error("another process has this worker's name; give each a name of its own (worker.name in posthaste.toml)",
+				"name", s.first.Name, "other", other, "last_heard_of", seen.beat, "host", last.Host)
+		}
 	}
-	if host == s.first.Host && !alive(other) {
-		return // the one before this one, killed a moment ago
+}
+
+// isTwin says whether a process in the server's list is another one of this worker's name, and not the one before it: of that,
+// something may have been heard a moment ago, but on this machine its process is gone.
+func isTwin(self, last post.WorkerReport, other string, seen listedWorker, now time.Time) bool {
+	of, isWorker := strings.CutPrefix(other, "worker "+self.Name+"@")
+	if !isWorker || of == "" || other == self.Instance || !seen.running || now.Sub(seen.beat) > beatenLately {
+		return false
 	}
-	s.log.Error("another process has this worker's name; give each a name of its own (worker.name in posthaste.toml)",
-		"name", s.first.Name, "other", other, "host", host, "last_heard_of", a.beat)
+	return last.Host != self.Host || alive(other)
 }
 
 // alive says whether the process of an identity such as "worker a@4711" is there on this machine. If in doubt, it is not.

@@ -37,13 +37,14 @@ func (g *group) places() int {
 // station is a worker's process: its cards in groups, its stores, and what operators want of it. What a group polls follows from them
 // (tune), and so does what the fleet is told (report.go).
 type station struct {
-	first    post.WorkerReport // what does not change in its reports
-	rules    []post.Rule
-	temporal client.Client
-	log      *slog.Logger
-	monitor  *sectors.Monitor
-	groups   []*group
-	end      func() // ends the process
+	first     post.WorkerReport // what does not change in its reports
+	namespace string
+	rules     []post.Rule
+	temporal  client.Client
+	log       *slog.Logger
+	monitor   *sectors.Monitor
+	groups    []*group
+	end       func() // ends the process
 
 	handOver chan struct{} // closed when running jobs have to be handed over
 	handOnce sync.Once

@@ -68,7 +68,7 @@ func newStation(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, temporal 
 		first: post.WorkerReport{
 			Name: c.Worker.Name, Instance: identity("worker", c.Worker.Name), Host: host, Version: version(), Started: time.Now().Round(time.Millisecond),
 		},
-		rules: c.Worker.Rules, temporal: temporal, log: log,
+		rules: c.Worker.Rules, temporal: temporal, namespace: c.Temporal.Namespace, log: log,
 		handOver: make(chan struct{}), news: make(chan struct{}, 1),
 		end: func() { _ = down.Shutdown(fx.ExitCode(0)) },
 	}
