@@ -20,6 +20,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
 
+	"posthaste/activities"
 	"posthaste/config"
 	"posthaste/post"
 	"posthaste/testsuite/rig"
@@ -77,15 +78,20 @@ func Start(ctx context.Context, r *rig.Rig, o Options) (*Load, error) {
 		l.Stop()
 		return nil, err
 	}
-	if err := l.serve(ctx, o.Log); err != nil {
+	if err := l.serve(o.Log); err != nil {
 		l.Stop()
 		return nil, err
+	}
+	_, err = l.client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: workflows.FleetWorkflowID, TaskQueue: workflows.QueueChain}, workflows.NameFleetWorkflow)
+	if err != nil {
+		l.Stop()
+		return nil, fmt.Errorf("starting the balancing of the fleet: %w", err)
 	}
 	return l, nil
 }
 
 // serve polls the daemon's queues.
-func (l *Load) serve(ctx context.Context, log *slog.Logger) error {
+func (l *Load) serve(log *slog.Logger) error {
 	options := worker.Options{MaxConcurrentActivityExecutionSize: 2000, DisableRegistrationAliasing: true}
 	main := worker.New(l.client, workflows.QueueChain, options)
 	workers.RegisterWorkflows(main)
@@ -93,6 +99,11 @@ func (l *Load) serve(ctx context.Context, log *slog.Logger) error {
 	lookups := worker.New(l.client, workflows.QueueSectors, options)
 	first, second := l.chain.activities()
 	register(main, first)
+	fleet := &activities.Fleet{Temporal: l.client, Namespace: "default", Log: log}
+	register(main, map[string]any{
+		workflows.ActivityRouteJob:     fleet.RouteJob,
+		workflows.ActivityBalanceFleet: (&activities.Balance{Fleet: fleet, Temporal: l.client, Log: log}).BalanceFleet,
+	})
 	register(lookups, second)
 	for _, w := range []worker.Worker{main, lookups} {
 		if err := w.Start(); err != nil {

@@ -34,6 +34,7 @@ type Worker struct {
 	Tables   string   // more tables
 	Flags    []string // of the command line, behind `worker run --config FILE`
 	Env      []string // NAME=value
+	File     string   // the whole configuration, in the place of all that becomes one; Temporal's address is in the environment then
 }
 
 // Rule is one kind of work that a worker may take: a table of [[worker.rules]].
@@ -120,6 +121,10 @@ func (c Config) writeDaemon(path, temporal string, epoch time.Duration) error {
 // write writes the worker's.
 func (w Worker) write(path string, c Config, temporal string) error {
 	var t toml
+	if w.File != "" {
+		t.line("%s", w.File)
+		return t.save(path)
+	}
 	t.common(c, temporal)
 	t.line("[worker]\nname = %q", w.Name)
 	if w.Pool != "" {

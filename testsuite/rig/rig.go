@@ -137,16 +137,23 @@ func (r *Rig) AddWorker(w Worker) *Process {
 	p := &Process{Name: "worker " + w.Name, Log: filepath.Join(r.Dir, file+".log"), command: func() (string, []string, []string, error) {
 		now := r.Config.Workers[index]
 		err := now.write(path, r.Config, r.temporal.Address)
-		return filepath.Join(r.bin, "posthaste"), append([]string{"worker", "run", "--config", path}, now.Flags...), append(slices.Clone(r.Config.Env), now.Env...), err
+		env := append(slices.Clone(r.Config.Env), now.Env...)
+		if now.File != "" {
+			env = append(env, "TEMPORAL_ADDRESS="+r.temporal.Address)
+		}
+		return filepath.Join(r.bin, "posthaste"), append([]string{"worker", "run", "--config", path}, now.Flags...), env, err
 	}}
 	r.Workers = append(r.Workers, p)
 	r.Worker = r.Workers[0]
 	return p
 }
 
+// StubProver is the program of cards that compute nothing.
+func (r *Rig) StubProver() string { return filepath.Join(r.bin, "posthaste-stubprover") }
+
 // Stub is a card that computes nothing: posthaste-stubprover with these flags (package stub).
 func (r *Rig) Stub(name string, flags ...string) Card {
-	return Card{Name: name, Bin: filepath.Join(r.bin, "posthaste-stubprover"), Args: append(slices.Clone(flags), "window_post"), ReadyTimeout: 30 * time.Second}
+	return Card{Name: name, Bin: r.StubProver(), Args: append(slices.Clone(flags), "window_post"), ReadyTimeout: 30 * time.Second}
 }
 
 func (r *Rig) start(ctx context.Context, o Options) error {

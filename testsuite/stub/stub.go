@@ -26,7 +26,7 @@ const (
 	Crash    Mode = "crash"    // the process ends
 	Hang     Mode = "hang"     // never answers, and gives no sign of life any more
 	Err      Mode = "err"      // answers with an err_msg
-	Faults   Mode = "faults"   // calls the first sector bad, unless it is the only one, as damocles does: without a proof
+	Faults   Mode = "faults"   // calls the first sector bad, without a proof, as damocles does
 	Fallback Mode = "fallback" // says in its log what the library says when it leaves the GPU, and goes on
 	Garbage  Mode = "garbage"  // writes what is no answer first, then the proof
 )
@@ -190,7 +190,7 @@ func (s *server) finish(id uint64, t task, mode Mode) {
 		s.answer(id, nil, nil, "no such proof type, says a test")
 		return
 	case Faults:
-		if len(t.Replicas) > 1 {
+		if len(t.Replicas) > 0 {
 			s.answer(id, nil, []uint64{t.Replicas[0].Sector}, "")
 			return
 		}
