@@ -81,6 +81,9 @@ func printWorker(out io.Writer, v workers.WorkerView, now time.Time) {
 		line("Lost store", "%s at %s: %s", s.Name, s.Path, s.Reason)
 	}
 	printCards(out, v, colours)
+	if v.Alive && !slices.ContainsFunc(v.Cards, func(c workers.CardView) bool { return c.State != workers.CardUnknown }) {
+		fmt.Fprintln(out, "What its cards do is not known yet: no daemon has run since it was started.")
+	}
 	for _, f := range v.Fences {
 		fmt.Fprintf(out, "Card %s is fenced since %s: %s\n  posthaste worker unfence %s %s   puts it back into use\n",
 			f.Card, f.At.Local().Format(time.DateTime), f.Reason, v.Name, f.Card)

@@ -235,6 +235,11 @@ func TestWorkerInfo(t *testing.T) {
 	var v workers.WorkerView
 	require.NoError(t, json.Unmarshal([]byte(out), &v))
 	require.Equal(t, "new disks", v.Paused)
+	f := fleet(t)
+	f.workers[0].now = post.WorkerNow{}
+	out, err = f.command(t, "worker", "info", "w1")
+	require.NoError(t, err)
+	require.Contains(t, out, "What its cards do is not known yet: no daemon has run since it was started.")
 	_, err = fleet(t).command(t, "worker", "info", "w9")
 	require.EqualError(t, err, `there is no worker "w9"; there are w1, w2, w3`)
 }
