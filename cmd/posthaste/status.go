@@ -168,6 +168,7 @@ func (s *status) print(out io.Writer, now time.Time) {
 		}
 	}
 	t.SetColumnConfigs([]table.ColumnConfig{{Name: "Waits for", WidthMax: 60}, {Name: "Reason", WidthMax: 60}})
+	t.SuppressEmptyColumns()
 	t.Render()
 }
 
@@ -183,5 +184,6 @@ func (s *status) printWorkers(out io.Writer, now time.Time) {
 	for _, v := range s.Workers {
 		t.AppendRow(table.Row{v.Name, stateCell(v, now, colours), cardsCell(v, colours), jobsCell(v), ago(v.Seen, now)})
 	}
+	t.SuppressEmptyColumns()
 	t.Render()
 }

@@ -88,6 +88,7 @@ func printWorkers(out io.Writer, views []workers.WorkerView, now time.Time) {
 			list(v.LostStores, func(s post.LostStore) string { return s.Name }), v.Version, ago(v.Seen, now),
 		})
 	}
+	t.SuppressEmptyColumns() // it is wide enough without
 	t.Render()
 }
 
