@@ -30,7 +30,7 @@ func newWorkerPause(a *app) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&reason, "reason", "by an operator", "`why`, for those who look at the list")
+	cmd.Flags().StringVar(&reason, "reason", "by an operator", "a `text` that those see who look at the list")
 	return cmd
 }
 
@@ -179,6 +179,9 @@ func (a *app) steer(cmd *cobra.Command, names []string, do func(context.Context,
 			err = do(cmd.Context(), c, v)
 		}
 		errs = append(errs, err)
+		if errors.Is(err, workers.ErrNoDaemon) {
+			break // nobody would answer for the others either, and each would take as long
+		}
 	}
 	return errors.Join(errs...)
 }

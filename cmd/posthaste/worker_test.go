@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -293,9 +292,10 @@ func TestSteeringWorkers(t *testing.T) {
 func TestSteeringWithoutADaemon(t *testing.T) {
 	f := fleet(t)
 	f.terminal = context.DeadlineExceeded
-	_, err := f.command(t, "worker", "pause", "w1")
+	_, err := f.command(t, "worker", "pause", "w1", "w2")
 	require.EqualError(t, err, "worker w1: no daemon answers: start one (`posthaste daemon run`) and give the order again")
-	require.True(t, errors.Is(err, workers.ErrNoDaemon))
+	require.ErrorIs(t, err, workers.ErrNoDaemon)
+	require.Len(t, f.orders, 1, "the next would take as long for nothing")
 }
 
 func TestDrainWaits(t *testing.T) {
