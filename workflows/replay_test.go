@@ -16,9 +16,12 @@ import (
 func TestReplay(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join("testdata", "*.json"))
 	require.NoError(t, err)
+	older, err := filepath.Glob(filepath.Join("testdata", "*", "*.json"))
+	require.NoError(t, err)
+	files = append(files, older...)
 	require.NotEmpty(t, files, "no recorded histories")
 	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
+		t.Run(file, func(t *testing.T) {
 			replayer := worker.NewWorkflowReplayer()
 			for name, w := range map[string]any{
 				workflows.NameMinerWorkflow:    workflows.MinerWorkflow,
@@ -40,6 +43,6 @@ func TestReplayNoticesOtherDecisions(t *testing.T) {
 	replayer.RegisterWorkflowWithOptions(func(ctx workflow.Context, in workflows.DeadlineInput) error {
 		return workflow.Sleep(ctx, in.Settings.EpochDuration)
 	}, workflow.RegisterOptions{Name: workflows.NameDeadlineWorkflow})
-	err := replayer.ReplayWorkflowHistoryFromJSONFile(nil, filepath.Join("testdata", "deadline-one-partition.json"))
+	err := replayer.ReplayWorkflowHistoryFromJSONFile(nil, filepath.Join("testdata", "before-routing", "deadline-one-partition.json"))
 	require.ErrorContains(t, err, "TMPRL1100") // the SDK calls a nondeterminism so
 }
