@@ -35,6 +35,8 @@ type Balance struct {
 	Every    time.Duration  // between two looks; 0 means 5 s
 	Observe  func(Balanced) // every look, for metrics, and an empty one when it ends; nil: nobody watches
 
+	looking sync.Mutex // one look at a time: an attempt that Temporal has given up goes on for some seconds beside the next
+
 	told  map[string]post.Choice // what a job's workflow was told last, by the job's id
 	stuck map[string]int         // looks at which a cause kept jobs waiting
 }
@@ -114,6 +116,8 @@ func (b *Balance) BalanceFleet(ctx context.Context) error {
 
 // look is one pass over the jobs that wait.
 func (b *Balance) look(ctx context.Context) Balanced {
+	b.looking.Lock()
+	defer b.looking.Unlock()
 	began := time.Now()
 	seen := Balanced{At: began}
 	if b.told == nil {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -258,6 +260,24 @@ func TestTroubleWithOneWorkflowDoesNotHoldUpTheOthers(t *testing.T) {
 	assert.Empty(t, seen.Problem)
 	b.away = serviceerror.NewUnavailable("no")
 	assert.Contains(t, b.look(t).Problem, "listing running WorkerWorkflows")
+}
+
+// An attempt whose heartbeats were lost goes on in the daemon that begins the next one.
+func TestTwoAttemptsLookOneAfterTheOther(t *testing.T) {
+	b := newBalance(true, true)
+	b.deadline("waits", b.narrow, scheduled, nil)
+	var at, most atomic.Int32
+	b.listing = func() {
+		most.Store(max(most.Load(), at.Add(1)))
+		time.Sleep(10 * time.Millisecond) // for the other to come in
+		at.Add(-1)
+	}
+	var both sync.WaitGroup
+	for range 2 {
+		both.Go(func() { activities.Look(b.Balance, t.Context()) })
+	}
+	both.Wait()
+	assert.EqualValues(t, 1, most.Load())
 }
 
 func TestPartitionsOfActivities(t *testing.T) {
