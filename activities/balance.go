@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -187,7 +188,7 @@ func (b *Balance) carryOut(ctx context.Context, moves []move, seen *Balanced) er
 		if !known {
 			told = m.job.shown
 		}
-		if told.Queue == m.choice.Queue && told.Waits == m.choice.Waits {
+		if told.Queue == m.choice.Queue && told.Waits == m.choice.Waits && slices.Equal(told.Lost, m.choice.Lost) {
 			return nil
 		}
 		err := b.Temporal.SignalWorkflow(ctx, m.job.workflow, m.job.run, workflows.SignalRouted, post.Routed{Partition: m.job.partition, Choice: m.choice})

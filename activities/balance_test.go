@@ -200,6 +200,25 @@ func TestAJobThatNobodyCanTake(t *testing.T) {
 	assert.Equal(t, post.Choice{Queue: b.wide, Priority: 3}, b.routed["waits"][2].Choice)
 }
 
+// When a worker comes that could prove the other sectors, the words for what is missing stay the same, but the workflow must know: it
+// goes without a lost store only if somebody can take the rest.
+func TestItIsToldThatTheRestCouldBeProven(t *testing.T) {
+	b := newBalance(false, false)
+	b.states = b.states[:1] // nobody has store b
+	const missing = `no worker can read store "b"`
+	b.deadline("waits", post.QueueNobody, scheduled, func(r *post.Result, _ *workflowpb.PendingActivityInfo) {
+		r.Partitions[0].Stores, r.Partitions[0].Waits = []string{"a", "b"}, missing
+	})
+	b.look(t)
+	assert.Empty(t, b.routed["waits"], "it shows that already")
+	b.beats = append(b.beats, heartbeat(b.states[0], 0, 0))
+	for range 3 {
+		b.look(t)
+	}
+	assert.Equal(t, []post.Routed{{Partition: 3, Choice: post.Choice{Queue: post.QueueNobody, Waits: missing, Lost: []string{"b"}, Priority: 3}}},
+		b.routed["waits"], "once")
+}
+
 func TestPriorityIsRaisedAsCloseNears(t *testing.T) {
 	b := newBalance(true, true)
 	b.deadline("proven", b.narrow, started, func(r *post.Result, _ *workflowpb.PendingActivityInfo) {
