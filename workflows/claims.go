@@ -99,6 +99,7 @@ func (d *deadline) hearClaims(ctx workflow.Context) {
 		if !channel.Receive(ctx, &claim) {
 			return
 		}
+		d.wake(ctx)
 		for _, p := range d.partitions {
 			if p.waitsFor(claim.JobKey) {
 				p.claims.made(claim.Card, workflow.Now(ctx))

@@ -2,6 +2,7 @@ package workflows_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -80,6 +81,24 @@ func TestAStoreThatCameBackUnheardIsAskedAbout(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, s.cancelled)
 	require.Empty(t, result.Partitions[0].Skipped)
+}
+
+// The fleet cannot be read at that moment: what is known of the store is not forgotten over it.
+func TestALostStoreIsAskedAboutUntilThereIsAnAnswer(t *testing.T) {
+	s := newLostStory(t)
+	lost := s.route
+	s.route = func(in workflows.RouteInput) (post.Choice, error) {
+		if at := s.env.Now().Sub(s.began); at > 16*time.Minute && at < 20*time.Minute {
+			return post.Choice{}, errors.New("visibility is away")
+		}
+		return lost(in)
+	}
+	result, err := s.run()
+	require.NoError(t, err)
+	require.Equal(t, post.StatePosted, result.State)
+	require.Equal(t, []string{post.QueueNobody, "wdpost.gpu.0"}, s.queues())
+	require.InDelta(t, 20, s.times[1].Minutes(), 1)
+	require.Len(t, result.Partitions[0].Skipped, 1)
 }
 
 func TestAResetTriesALostStoreAgain(t *testing.T) {

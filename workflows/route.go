@@ -26,13 +26,7 @@ func unrouted(queue string, try int) post.Choice {
 // route asks where the partition's job should wait for a card, and shows it. A job is not lost when that cannot be found out: it waits
 // where nobody polls, and the balancing of the fleet moves it.
 func (d *deadline) route(ctx workflow.Context, p *partition) post.Choice {
-	var choice post.Choice
-	needs, err := p.job.Needs()
-	if err == nil {
-		in := RouteInput{Needs: needs, Avoid: p.job.AvoidCards, Try: p.Tries, Left: d.timeToProve(ctx)}
-		err = workflow.ExecuteLocalActivity(policyRoute.local(ctx, p.summary()), ActivityRouteJob, in).Get(ctx, &choice)
-		d.wake(ctx)
-	}
+	choice, needs, err := d.ask(ctx, p)
 	if err != nil {
 		choice = post.Choice{Queue: post.QueueNobody, Waits: fmt.Sprintf("routing it failed: %v", plain(err))}
 	}
@@ -40,6 +34,18 @@ func (d *deadline) route(ctx workflow.Context, p *partition) post.Choice {
 	d.watchLost(ctx, p, choice.Lost)
 	d.changed()
 	return choice
+}
+
+// ask is the question where a job should wait, and nothing else.
+func (d *deadline) ask(ctx workflow.Context, p *partition) (choice post.Choice, needs post.Needs, err error) {
+	needs, err = p.job.Needs()
+	if err != nil {
+		return choice, needs, err
+	}
+	in := RouteInput{Needs: needs, Avoid: p.job.AvoidCards, Try: p.Tries, Left: d.timeToProve(ctx)}
+	err = workflow.ExecuteLocalActivity(policyRoute.local(ctx, p.summary()), ActivityRouteJob, in).Get(ctx, &choice)
+	d.wake(ctx)
+	return choice, needs, err
 }
 
 // watchLost takes in which stores keep a job waiting because nobody can read them. When half of the time that was left has gone by and
@@ -52,12 +58,20 @@ func (d *deadline) watchLost(ctx workflow.Context, p *partition, lost []string) 
 	p.leaving = true
 	workflow.Go(ctx, func(ctx workflow.Context) {
 		defer func() { p.leaving = false }()
-		back, err := awaitFor(ctx, d.timeToProve(ctx)/2, "for a store that nobody can read", func() bool { return len(p.lost) == 0 })
-		if err != nil || back {
-			return
+		over := func() bool { return len(p.lost) == 0 } // they are back, or the job needs nobody any more
+		back, err := awaitFor(ctx, d.timeToProve(ctx)/2, "for a store that nobody can read", over)
+		for err == nil && !back {
+			// It is asked once more: the word that they are back may have been lost.
+			choice, _, unknown := d.ask(ctx, p)
+			if back = over(); unknown == nil && !back {
+				p.lost = choice.Lost
+				p.leave = len(p.lost) > 0
+				return
+			}
+			if !back {
+				back, err = awaitFor(ctx, d.settings.EpochDuration, "to ask again for a store that nobody can read", over)
+			}
 		}
-		d.route(ctx, p) // it is asked once more: the word that they are back may have been lost
-		p.leave = len(p.lost) > 0
 	})
 }
 
@@ -82,6 +96,7 @@ func (d *deadline) hearRouted(ctx workflow.Context) {
 		if !channel.Receive(ctx, &routed) {
 			return
 		}
+		d.wake(ctx)
 		for _, p := range d.partitions {
 			if p.Index == routed.Partition && p.Queue != "" {
 				p.Queue, p.Waits = routed.Queue, routed.Waits
