@@ -23,7 +23,6 @@ const (
 	defaultAddress       = "127.0.0.1:7233"
 	defaultNamespace     = "default"
 	defaultStopTimeout   = 10 * time.Second // measured: hand-over on SIGTERM takes 0.1 s when there is any time for it at all
-	defaultReadyTimeout  = 5 * time.Second  // as damocles's ext-prover
 	defaultParallelReads = 32               // as Lotus's ParallelCheckLimit
 	defaultReadTimeout   = 10 * time.Minute // as Lotus's SingleCheckTimeout
 )

@@ -49,7 +49,7 @@ var autoName = regexp.MustCompile(`^(gpu[0-9]+|cpu0)$`)
 // newCard is a card about which nothing is configured.
 func newCard(name string) Card {
 	return Card{
-		Name: name, InheritEnvs: true, Concurrent: 1, Weight: 1, ReadyTimeout: defaultReadyTimeout, AutoRestart: true,
+		Name: name, InheritEnvs: true, Concurrent: 1, Weight: 1, AutoRestart: true,
 		Pool: post.DefaultPool, Reads: Reads{Parallel: defaultParallelReads, Timeout: defaultReadTimeout},
 	}
 }
@@ -64,7 +64,7 @@ func (d *document) card(key, name, pool string, w cardFile, others []Card) Card 
 		CPUs:         d.cpus(key+".cgroup.cpuset", w.Cgroup.CPUSet),
 		GPU:          w.GPU,
 		Pool:         or(w.Pool, pool),
-		ReadyTimeout: d.positive(key+".ready_timeout", w.ReadyTimeout, defaultReadyTimeout),
+		ReadyTimeout: d.positive(key+".ready_timeout", w.ReadyTimeout, 0),
 		AutoRestart:  or(w.AutoRestart, true),
 		Reads: Reads{
 			Parallel: d.atLeast(key+".parallel_reads", w.ParallelReads, 1, defaultParallelReads),

@@ -100,7 +100,7 @@ type Card struct {
 	CPUs         string        // the CPUs that it is bound to, such as "0-3,8"; empty: all
 	GPU          *bool         // whether it must find a GPU; nil: decided at start (HasGPU)
 	Pool         string        // its GPU tag
-	ReadyTimeout time.Duration // from start to the ready line
+	ReadyTimeout time.Duration // from start to the ready line; 0: the prover's default
 	AutoRestart  bool          // start the child again when it dies
 	Reads        Reads
 }

@@ -32,7 +32,7 @@ func TestEveryDefaultWorks(t *testing.T) {
 		Temporal: Temporal{Address: "127.0.0.1:7233", Namespace: "default"},
 		Worker:   Worker{Name: "gpu-box", StopTimeout: 10 * time.Second, Pool: "gpu"},
 		Cards: []Card{{
-			Name: "card0", InheritEnvs: true, Concurrent: 1, Weight: 1, Pool: "gpu", ReadyTimeout: 5 * time.Second, AutoRestart: true,
+			Name: "card0", InheritEnvs: true, Concurrent: 1, Weight: 1, Pool: "gpu", AutoRestart: true,
 			Reads: Reads{Parallel: 32, Timeout: 10 * time.Minute},
 		}},
 		AutoCards: true,
@@ -59,7 +59,7 @@ func TestCommentedShowsTheDefaults(t *testing.T) {
 	text := uncomment(Commented())
 	text = withoutRules(text)
 	for _, example := range []string{"api_info = ", "api_info_file = ", "epoch_duration = ", "bin = ", "args = ", "envs = ", `name = "worker-1"`,
-		"cgroup.cpuset = ", "gpu = ", "allowed_miners = ", "allowed_sizes = ", "memory_per_proof = ", "memory = ", "window_post = ", "winning_post = "} {
+		"cgroup.cpuset = ", "gpu = ", "ready_timeout = ", "allowed_miners = ", "allowed_sizes = ", "memory_per_proof = ", "memory = ", "window_post = ", "winning_post = "} {
 		require.Contains(t, text, "\n"+example, "the example is in the file")
 		text = strings.ReplaceAll(text, "\n"+example, "\n#"+example)
 	}
@@ -150,7 +150,7 @@ processors.window_post = [
 	require.Equal(t, map[string]string{"CUDA_VISIBLE_DEVICES": "0"}, c.Cards[0].Envs)
 	require.Equal(t, 2, c.Cards[0].Concurrent)
 	require.Equal(t, Card{
-		Name: "card1", Bin: "/opt/p", Args: []string{"-x", "y"}, Concurrent: 1, Weight: 1, Pool: "gpu", ReadyTimeout: 5 * time.Second,
+		Name: "card1", Bin: "/opt/p", Args: []string{"-x", "y"}, Concurrent: 1, Weight: 1, Pool: "gpu",
 		Reads: Reads{Parallel: 32, Timeout: time.Minute},
 	}, c.Cards[1])
 

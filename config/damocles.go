@@ -180,7 +180,7 @@ func (l *leaves) damoclesCard(key, name string, most int) Card {
 	l.checkEnvs(key+".envs", card.Envs)
 	card.CPUs = l.cpus(key+".cgroup.cpuset", or(take[string](l, key+".cgroup.cpuset", "a string such as \"0-3,8\""), ""))
 	card.Concurrent = min(l.atLeast(key+".concurrent", take[int64](l, key+".concurrent", "a whole number"), 1, most), most)
-	card.ReadyTimeout = l.wait(key+".stable_wait", defaultReadyTimeout)
+	card.ReadyTimeout = l.wait(key+".stable_wait", 0)
 	card.AutoRestart = or(take[bool](l, key+".auto_restart", "true or false"), true)
 	card.InheritEnvs = or(take[bool](l, key+".inherit_envs", "true or false"), true)
 	return card

@@ -35,7 +35,7 @@ func TestDamoclesWorkerAsInTheDocuments(t *testing.T) {
 	card := func(name, cpus string, envs map[string]string) Card {
 		return Card{
 			Name: name, Bin: "/home/p/my_algorithm", Args: []string{"window_post"}, Envs: envs, InheritEnvs: true,
-			Concurrent: 1, Weight: 1, CPUs: cpus, Pool: "gpu", ReadyTimeout: 5 * time.Second, AutoRestart: true,
+			Concurrent: 1, Weight: 1, CPUs: cpus, Pool: "gpu", AutoRestart: true,
 			Reads: Reads{Parallel: 32, Timeout: 10 * time.Minute},
 		}
 	}
@@ -81,7 +81,7 @@ func TestEveryKeyOfDamocles(t *testing.T) {
 	require.Equal(t, []Card{
 		{Name: "card0", Concurrent: 3, Weight: 1, CPUs: "0-3,8", Pool: "gpu", ReadyTimeout: 90 * time.Second, Reads: reads},
 		{Name: "card1", Bin: "/opt/prover", Args: []string{"processor", "window_post"}, InheritEnvs: true, Concurrent: 3, Weight: 1,
-			Pool: "gpu", ReadyTimeout: 5 * time.Second, AutoRestart: true, Reads: reads},
+			Pool: "gpu", AutoRestart: true, Reads: reads},
 	}, c.Cards)
 	var named []string
 	for _, warning := range c.Warnings {

@@ -25,7 +25,7 @@ func TestExtProverAsInTheDocuments(t *testing.T) {
 	}}, c.Cards)
 	require.Equal(t, []Card{{
 		Name: "winning0", InheritEnvs: true, Envs: map[string]string{"CUDA_VISIBLE_DEVICES": "1", "TMPDIR": "/tmp/ext-prover1/"},
-		Concurrent: 1, Weight: 1, Pool: "gpu", ReadyTimeout: 5 * time.Second, AutoRestart: true, Reads: reads,
+		Concurrent: 1, Weight: 1, Pool: "gpu", AutoRestart: true, Reads: reads,
 	}}, c.Winning)
 	require.Empty(t, c.Warnings)
 }
@@ -66,24 +66,24 @@ func TestExtProverFiles(t *testing.T) {
 	}{
 		"keys in any case": {
 			"[[wdpost]]\nBIN=\"~/p\"\n[wdpost.envs]\nbin=\"1\"",
-			Card{Bin: "/home/p/p", Envs: map[string]string{"bin": "1"}, Weight: 1, Concurrent: 1, ReadyTimeout: 5 * time.Second}, "",
+			Card{Bin: "/home/p/p", Envs: map[string]string{"bin": "1"}, Weight: 1, Concurrent: 1}, "",
 		},
 		"no seconds are the default": {
 			"[[WdPost]]\nReadyTimeoutSecs=0\nConcurrent=0",
-			Card{Weight: 1, Concurrent: 1, ReadyTimeout: 5 * time.Second}, "",
+			Card{Weight: 1, Concurrent: 1}, "",
 		},
 		"more of everything": {
 			"[[WdPost]]\nReadyTimeoutSecs=60\nConcurrent=3\nWeight=4",
 			Card{Weight: 4, Concurrent: 3, ReadyTimeout: time.Minute}, "",
 		},
 		"no weight at all": {
-			"[[WdPost]]\nWeight=0", Card{Weight: 1, Concurrent: 1, ReadyTimeout: 5 * time.Second}, "2:1: WdPost[0].Weight: 0 is taken as 1",
+			"[[WdPost]]\nWeight=0", Card{Weight: 1, Concurrent: 1}, "2:1: WdPost[0].Weight: 0 is taken as 1",
 		},
 		"args without a bin": {
-			"[[WdPost]]\nArgs=[\"x\"]", Card{Weight: 1, Concurrent: 1, ReadyTimeout: 5 * time.Second}, "2:1: WdPost[0].Args: is not applied",
+			"[[WdPost]]\nArgs=[\"x\"]", Card{Weight: 1, Concurrent: 1}, "2:1: WdPost[0].Args: is not applied",
 		},
 		"a key that is not known": {
-			"[[WdPost]]\nColour=\"red\"", Card{Weight: 1, Concurrent: 1, ReadyTimeout: 5 * time.Second}, "2:1: WdPost[0].Colour: is not applied: no such key is known",
+			"[[WdPost]]\nColour=\"red\"", Card{Weight: 1, Concurrent: 1}, "2:1: WdPost[0].Colour: is not applied: no such key is known",
 		},
 	} {
 		t.Run(situation, func(t *testing.T) {

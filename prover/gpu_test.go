@@ -83,6 +83,17 @@ func TestAGPUCardWithTheGPUSwitchedOffIsNotStarted(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// Its arguments do not make it a foreign program: it has the time to look for its GPU, and is not ready before it has told of it.
+func TestOurOwnProcessorTakesArguments(t *testing.T) {
+	config := CardConfig{Name: "gpu0", GPU: true, Args: []string{"--parallel-reads", "32"}}
+	require.Equal(t, gpuReadyTimeout, config.readyTimeout())
+	cmd, err := config.command(KindWindow)
+	require.NoError(t, err)
+	require.Equal(t, []string{"processor", "window_post", "--parallel-reads", "32"}, cmd.Args[1:])
+	_, err = NewPool([]CardConfig{config}, PoolOptions{})
+	require.NoError(t, err)
+}
+
 func TestAForeignGPUCardIsTakenAsItIs(t *testing.T) {
 	for behaviour, device := range map[string]string{"good": "", "one GPU": "NVIDIA H200"} {
 		config := fake("gpu0", behaviour)

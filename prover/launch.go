@@ -17,7 +17,7 @@ import (
 type CardConfig struct {
 	Name         string            // unique in the pool
 	Bin          string            // "": this very program, with the arguments `processor window_post`
-	Args         []string          // exactly as given if Bin is; not allowed otherwise
+	Args         []string          // with a Bin all of them, exactly as given; else those after `processor window_post`
 	Envs         map[string]string // CUDA_VISIBLE_DEVICES, TMPDIR (made if it is missing), …
 	CleanEnv     bool              // start from an empty environment instead of this process's own
 	Concurrent   int               // tasks at once; 0 means 1
@@ -54,7 +54,7 @@ func (c CardConfig) command(kind string) (*exec.Cmd, error) {
 		if err != nil {
 			return nil, fmt.Errorf("finding this program's own file: %w", err)
 		}
-		bin, args = self, []string{"processor", kind}
+		bin, args = self, append([]string{"processor", kind}, args...)
 	}
 	if tmp := c.Envs["TMPDIR"]; tmp != "" {
 		// The library puts its GPU lock there, and fails in strange ways without the folder.
@@ -146,8 +146,6 @@ func validate(configs []CardConfig) error {
 			return fmt.Errorf("card %d has no name", i)
 		case seen[c.Name]:
 			return fmt.Errorf("two cards are named %q", c.Name)
-		case c.Bin == "" && len(c.Args) > 0:
-			return fmt.Errorf("card %q has args but no bin; without a bin it runs this program's own processor", c.Name)
 		case c.Concurrent < 0:
 			return fmt.Errorf("card %q: concurrent is %d; it must be at least 1, or 0 for the default of 1", c.Name, c.Concurrent)
 		case c.Weight < 0:

@@ -348,7 +348,6 @@ func TestBadPoolsAndTasks(t *testing.T) {
 		"no cards":          {nil, "there are no cards"},
 		"a card of no name": {[]CardConfig{{}}, "card 0 has no name"},
 		"one name twice":    {[]CardConfig{{Name: "a"}, {Name: "a"}}, `two cards are named "a"`},
-		"args without bin":  {[]CardConfig{{Name: "a", Args: []string{"x"}}}, "args but no bin"},
 		"negative":          {[]CardConfig{{Name: "a", Concurrent: -1}}, "concurrent is -1"},
 		"negative time":     {[]CardConfig{{Name: "a", ReadyTimeout: -1}}, "ready timeout"},
 	} {

@@ -2,7 +2,6 @@ package workers
 
 import (
 	"cmp"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -60,23 +59,16 @@ func processorKind(kind string) string {
 
 // cardConfig is a configured card as the pool wants it. Without a bin it is this program's own processor, which is told how to
 // read, and of which a GPU can be asked: a custom program does not say whether it has found one.
-func cardConfig(kind string, card config.Card, machine bool) (prover.CardConfig, error) {
+func cardConfig(card config.Card, machine bool) prover.CardConfig {
 	out := prover.CardConfig{
 		Name: card.Name, Bin: card.Bin, Args: card.Args, Envs: card.Envs, CleanEnv: !card.InheritEnvs,
 		Concurrent: card.Concurrent, ReadyTimeout: card.ReadyTimeout, NoRestart: !card.AutoRestart,
 		Weight: card.Weight, CPUs: card.CPUs, GPU: card.HasGPU(machine) && (card.Bin == "" || card.GPU != nil),
 	}
-	if card.Bin != "" {
-		return out, nil
+	if card.Bin == "" {
+		out.Args = []string{"--parallel-reads", strconv.Itoa(card.Reads.Parallel), "--read-timeout", card.Reads.Timeout.String()}
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return out, fmt.Errorf("finding this program's own file for card %s: %w", card.Name, err)
-	}
-	out.Bin = self
-	out.Args = []string{"processor", processorKind(kind),
-		"--parallel-reads", strconv.Itoa(card.Reads.Parallel), "--read-timeout", card.Reads.Timeout.String()}
-	return out, nil
+	return out
 }
 
 // largeFrom is the sector size from which a SNARK takes so much memory that it matters how many there are at once, and largeMemory how

@@ -3,10 +3,12 @@ package workers
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"posthaste/config"
+	"posthaste/prover"
 )
 
 func TestGroupCards(t *testing.T) {
@@ -72,4 +74,13 @@ func TestGroupCards(t *testing.T) {
 			require.Equal(t, c.want, got)
 		})
 	}
+}
+
+// The prover tells its own processor, which finds its GPU before it is ready, from a foreign program by the missing bin.
+func TestCardConfig(t *testing.T) {
+	reads := config.Reads{Parallel: 32, Timeout: time.Minute}
+	own := cardConfig(config.Card{Name: "a", Reads: reads, InheritEnvs: true, AutoRestart: true}, true)
+	require.Equal(t, prover.CardConfig{Name: "a", Args: []string{"--parallel-reads", "32", "--read-timeout", "1m0s"}, GPU: true}, own)
+	foreign := cardConfig(config.Card{Name: "a", Bin: "/opt/prover", Args: []string{"x"}, Reads: reads}, true)
+	require.Equal(t, prover.CardConfig{Name: "a", Bin: "/opt/prover", Args: []string{"x"}, CleanEnv: true, NoRestart: true}, foreign)
 }

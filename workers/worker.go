@@ -119,11 +119,7 @@ type parts struct {
 func (s *station) newGroup(cards cardGroup, parts parts) (*group, error) {
 	configs := make([]prover.CardConfig, len(cards.cards))
 	for i, card := range cards.cards {
-		configured, err := cardConfig(cards.kind, card, parts.machine)
-		if err != nil {
-			return nil, err
-		}
-		configs[i] = configured
+		configs[i] = cardConfig(card, parts.machine)
 	}
 	pool, err := prover.NewPool(configs, prover.PoolOptions{
 		Log: s.log, Kind: processorKind(cards.kind), Limits: parts.limits[cards.kind], OnFence: s.fencedItself, OnChange: s.changed,
