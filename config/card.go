@@ -131,22 +131,34 @@ func (c Card) HasGPU(machine bool) bool {
 }
 
 // AutoCardsFor is one card for each GPU that was found, or one on the CPU if none was. Each has a folder of its own under tmp for
-// its TMPDIR, where the proofs' library locks its GPU. The devices are in the order of the PCI bus, as nvidia-smi lists them.
-func AutoCardsFor(devices []string, tmp string) []Card {
+// its TMPDIR, where the proofs' library locks its GPU: so it goes by the GPU's name, and all workers of a machine should have the same tmp.
+//
+// visible is the CUDA_VISIBLE_DEVICES that the worker itself was given, empty if none. The GPUs are then those that it names and no others; else all,
+// in the order of the PCI bus, as nvidia-smi lists them.
+func AutoCardsFor(devices []string, visible, tmp string) []Card {
 	if len(devices) == 0 {
 		card, gpu := newCard("cpu0"), false
 		card.GPU = &gpu
 		card.Envs = map[string]string{"TMPDIR": filepath.Join(tmp, card.Name)}
 		return []Card{card}
 	}
+	ids := strings.Split(strings.ReplaceAll(visible, " ", ""), ",")
+	given := visible != "" && len(ids) >= len(devices)
+	numbers := !given || !slices.ContainsFunc(ids, func(id string) bool { return !autoName.MatchString("gpu" + id) }) // no UUIDs, nor parts of GPUs
 	cards := make([]Card, len(devices))
 	for i := range devices {
-		card, gpu := newCard("gpu"+strconv.Itoa(i)), true
+		id := strconv.Itoa(i)
+		if given {
+			id = ids[i]
+		}
+		card, gpu := newCard("gpu"+id), true
 		card.GPU = &gpu
-		card.Envs = map[string]string{
-			"CUDA_DEVICE_ORDER":    "PCI_BUS_ID",
-			"CUDA_VISIBLE_DEVICES": strconv.Itoa(i),
-			"TMPDIR":               filepath.Join(tmp, card.Name),
+		card.Envs = map[string]string{"CUDA_VISIBLE_DEVICES": id, "TMPDIR": filepath.Join(tmp, strings.ReplaceAll(card.Name, "/", "-"))}
+		if !given {
+			card.Envs["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+		}
+		if !numbers {
+			card.Name = "gpu" + strconv.Itoa(i)
 		}
 		cards[i] = card
 	}
@@ -155,11 +167,11 @@ func AutoCardsFor(devices []string, tmp string) []Card {
 
 // UseDevices puts AutoCardsFor's cards, in the worker's pool, in the place of the one that stands for them. Without AutoCards it
 // does nothing.
-func (c *Config) UseDevices(devices []string, tmp string) {
+func (c *Config) UseDevices(devices []string, visible, tmp string) {
 	if !c.AutoCards {
 		return
 	}
-	c.Cards = AutoCardsFor(devices, tmp)
+	c.Cards = AutoCardsFor(devices, visible, tmp)
 	for i := range c.Cards {
 		c.Cards[i].Pool = c.Worker.Pool
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/filecoin-project/go-state-types/abi"
@@ -154,7 +155,7 @@ func TestCardsForTheGPUsThatAreFound(t *testing.T) {
 	c, err := parse("worker.pool = \"big\"")
 	require.NoError(t, err)
 	require.True(t, c.AutoCards)
-	c.UseDevices([]string{"NVIDIA H200", "NVIDIA H200"}, "/tmp/p")
+	c.UseDevices([]string{"NVIDIA H200", "NVIDIA H200"}, "", "/tmp/p")
 	yes := true
 	want := newCard("gpu1")
 	want.Pool, want.GPU = "big", &yes
@@ -163,7 +164,7 @@ func TestCardsForTheGPUsThatAreFound(t *testing.T) {
 	require.Equal(t, "gpu0", c.Cards[0].Name)
 	require.Equal(t, want, c.Cards[1])
 
-	c.UseDevices(nil, "/tmp/p")
+	c.UseDevices(nil, "", "/tmp/p")
 	require.Len(t, c.Cards, 1)
 	require.Equal(t, "cpu0", c.Cards[0].Name)
 	require.False(t, c.Cards[0].HasGPU(true))
@@ -171,6 +172,25 @@ func TestCardsForTheGPUsThatAreFound(t *testing.T) {
 
 	c, err = parse("[[processors.window_post]]\nname = \"mine\"")
 	require.NoError(t, err)
-	c.UseDevices([]string{"NVIDIA H200"}, "/tmp/p")
+	c.UseDevices([]string{"NVIDIA H200"}, "", "/tmp/p")
 	require.Equal(t, "mine", c.Cards[0].Name, "what is written stays")
+}
+
+// Whoever gives a worker some of the machine's GPUs keeps the others for something else.
+func TestAutoCardsAreThoseThatTheWorkerMaySee(t *testing.T) {
+	for visible, want := range map[string][]string{ // name, CUDA_VISIBLE_DEVICES, CUDA_DEVICE_ORDER, TMPDIR
+		"":                              {"gpu0 0 PCI_BUS_ID /t/gpu0", "gpu1 1 PCI_BUS_ID /t/gpu1"},
+		"2, 3":                          {"gpu2 2  /t/gpu2", "gpu3 3  /t/gpu3"},
+		"7,1,9":                         {"gpu7 7  /t/gpu7", "gpu1 1  /t/gpu1"}, // there is no 9
+		"GPU-ab,GPU-cd":                 {"gpu0 GPU-ab  /t/gpuGPU-ab", "gpu1 GPU-cd  /t/gpuGPU-cd"},
+		"MIG-GPU-ab/1/0,MIG-GPU-ab/2/0": {"gpu0 MIG-GPU-ab/1/0  /t/gpuMIG-GPU-ab-1-0", "gpu1 MIG-GPU-ab/2/0  /t/gpuMIG-GPU-ab-2-0"},
+		"1,GPU-cd":                      {"gpu0 1  /t/gpu1", "gpu1 GPU-cd  /t/gpuGPU-cd"},
+		"5":                             {"gpu0 0 PCI_BUS_ID /t/gpu0", "gpu1 1 PCI_BUS_ID /t/gpu1"}, // who has found these does not go by it
+	} {
+		var got []string
+		for _, card := range AutoCardsFor([]string{"NVIDIA H200", "NVIDIA H200"}, visible, "/t") {
+			got = append(got, strings.Join([]string{card.Name, card.Envs["CUDA_VISIBLE_DEVICES"], card.Envs["CUDA_DEVICE_ORDER"], card.Envs["TMPDIR"]}, " "))
+		}
+		require.Equal(t, want, got, visible)
+	}
 }

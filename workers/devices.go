@@ -61,7 +61,7 @@ func settleCards(ctx context.Context, c *config.Config, log *slog.Logger) bool {
 		}
 	}
 	if c.AutoCards {
-		c.UseDevices(devices, filepath.Join(os.TempDir(), "posthaste-cards-"+strconv.Itoa(os.Getuid()), c.Worker.Name))
+		c.UseDevices(devices, os.Getenv("CUDA_VISIBLE_DEVICES"), filepath.Join(os.TempDir(), "posthaste-cards-"+strconv.Itoa(os.Getuid())))
 	}
 	machine := len(devices) > 0
 	what := "the cards are those of the configuration"
