@@ -138,9 +138,35 @@ func (p *Pool) watchStart(ctx context.Context, c *card, ch *child, limit time.Du
 	}
 	select {
 	case <-ch.gone:
+		return
+	case <-ch.doomed:
 	case <-ctx.Done():
 		ch.kill(ErrClosed)
 	}
+	select {
+	case <-ch.gone:
+	case <-time.After(p.endsWithin):
+		p.lose(c, ch)
+	}
+}
+
+// lose gives up on a process that was killed and is still there: the kernel cannot end one whose driver or disk does not answer. Its jobs
+// fail, and others do not wait for it. If it ends after all, its card is started again.
+func (p *Pool) lose(c *card, ch *child) {
+	p.mu.Lock()
+	defer p.unlock()
+	if c.process != ch {
+		return
+	}
+	p.log.Error("a card's process was killed and does not end; is its GPU or a disk in trouble (see dmesg)?", "card", c.config.Name, "pid", ch.cmd.Process.Pid)
+	c.child, c.state, c.err = nil, StateDead, ch.lostErr()
+	close(ch.lost)
+	p.dispatch()
+}
+
+// lostErr is the error of the jobs of a process that does not end.
+func (c *child) lostErr() error {
+	return &CardError{Card: c.card, Kind: ErrHung, Detail: fmt.Sprintf("process %d was killed (%v) and does not end", c.cmd.Process.Pid, *c.killedAs.Load())}
 }
 
 // starting takes note of a process that was started, nil if it could not be.

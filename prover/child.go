@@ -41,6 +41,8 @@ type child struct {
 	gating  sync.Mutex // one line at a time on gate
 	readers sync.WaitGroup
 	ready   chan struct{} // closed at the ready line
+	doomed  chan struct{} // closed when it is killed
+	lost    chan struct{} // closed when it has been killed and does not end: nobody should wait for it any more
 	gone    chan struct{} // closed when the process has ended and its pipes are read
 	goneErr error         // set before gone is closed
 
@@ -109,7 +111,9 @@ func (c *child) deathReason(err error) error {
 // kill ends the child and whatever it has started. The reason becomes the error of its jobs.
 func (c *child) kill(reason error) {
 	c.dying.Store(true)
-	c.killedAs.CompareAndSwap(nil, &reason)
+	if c.killedAs.CompareAndSwap(nil, &reason) {
+		close(c.doomed)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.ended {

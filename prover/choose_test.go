@@ -22,7 +22,7 @@ func unmanned(t *testing.T, opts PoolOptions, configs ...CardConfig) *Pool {
 
 // standIn is a process that is not there; it cannot be signalled.
 func standIn(card string) *child {
-	return &child{card: card, kind: KindWindow, log: slog.New(slog.DiscardHandler), cmd: &exec.Cmd{Process: &os.Process{}}, ended: true,
+	return &child{doomed: make(chan struct{}), card: card, kind: KindWindow, log: slog.New(slog.DiscardHandler), cmd: &exec.Cmd{Process: &os.Process{}}, ended: true,
 		ready: make(chan struct{}), gone: make(chan struct{}), asked: map[uint64]*asking{}}
 }
 

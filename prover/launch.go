@@ -101,7 +101,8 @@ func launch(config CardConfig, kind string, memory *Memory, log *slog.Logger) (*
 	}
 	c := &child{
 		config: config, card: config.Name, kind: kind, log: log, memory: memory, cmd: cmd,
-		ready: make(chan struct{}), gone: make(chan struct{}), announced: make(chan struct{}), asked: map[uint64]*asking{},
+		ready: make(chan struct{}), doomed: make(chan struct{}), lost: make(chan struct{}), gone: make(chan struct{}),
+		announced: make(chan struct{}), asked: map[uint64]*asking{},
 	}
 	pipe := func() (r, w *os.File) {
 		if err == nil {

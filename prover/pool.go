@@ -37,7 +37,8 @@ type PoolOptions struct {
 
 const (
 	defaultHungAfter = 10 * time.Second
-	beat             = time.Second // how often a job's progress is told even if nothing changes
+	beat             = time.Second      // how often a job's progress is told even if nothing changes
+	endsWithin       = 20 * time.Second // a process that is killed: the kernel takes a while to take back a large one's memory and its GPU
 )
 
 // Pool keeps the processes of a set of cards running, and gives them jobs.
@@ -47,6 +48,7 @@ type Pool struct {
 	verify        VerifyFunc
 	verifyWinning VerifyWinningFunc
 	hungAfter     time.Duration
+	endsWithin    time.Duration
 	limits        *Limits
 	onFence       func(card, reason string)
 	onChange      func()
@@ -102,7 +104,7 @@ func NewPool(configs []CardConfig, opts PoolOptions) (*Pool, error) {
 	p := &Pool{
 		kind: cmp.Or(opts.Kind, KindWindow), log: cmp.Or(opts.Log, slog.Default()),
 		verify: opts.Verify, verifyWinning: opts.VerifyWinning,
-		hungAfter: cmp.Or(opts.HungAfter, defaultHungAfter), limits: opts.Limits,
+		hungAfter: cmp.Or(opts.HungAfter, defaultHungAfter), endsWithin: endsWithin, limits: opts.Limits,
 		onFence: opts.OnFence, onChange: opts.OnChange, news: make(chan struct{}, 1),
 	}
 	if p.kind != KindWindow && p.kind != KindWinning {

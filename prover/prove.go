@@ -224,6 +224,8 @@ func (r *run) admitForeign(ctx context.Context, a *asking, of int) error {
 			return ctx.Err()
 		case <-child.gone:
 			return child.goneErr
+		case <-child.lost:
+			return child.lostErr()
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-ticker.C:
@@ -247,6 +249,9 @@ func (r *run) follow(ctx context.Context, a *asking, of int) (response, error) {
 			default:
 			}
 			return response{}, child.goneErr
+		case <-child.lost:
+			a.drop()
+			return response{}, child.lostErr()
 		case <-ctx.Done():
 			a.drop()
 			r.abandoned = true
@@ -255,7 +260,7 @@ func (r *run) follow(ctx context.Context, a *asking, of int) (response, error) {
 		case <-a.news:
 			r.tell(a, of)
 		case <-ticker.C:
-			if silence := child.silence(); silence > r.pool.hungAfter {
+			if silence := child.silence(); silence > r.pool.hungAfter && !child.dying.Load() {
 				r.pool.log.Error("a card's process has hung; killing it", "card", r.result.Card, "silence", silence)
 				child.kill(ErrHung)
 				continue
