@@ -113,7 +113,7 @@ func (s *station) Apply(_ context.Context, in workflows.OrdersInput) error {
 			}
 		}
 	}
-	if in.Drain {
+	if in.Drain && (in.Process == "" || in.Process == s.first.Instance) {
 		s.drain()
 	}
 	s.changed()

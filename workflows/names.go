@@ -150,8 +150,9 @@ type RouteInput struct {
 
 // OrdersInput is what a worker is told: its orders, and whether to end when its jobs are done.
 type OrdersInput struct {
-	Orders post.Orders `json:"orders"`
-	Drain  bool        `json:"drain,omitempty"`
+	Orders  post.Orders `json:"orders"`
+	Drain   bool        `json:"drain,omitempty"`
+	Process string      `json:"process,omitempty"` // that was told to drain: the next one goes on working. Empty: whoever takes this
 }
 
 // Told is the answer to an order.

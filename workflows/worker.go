@@ -46,7 +46,7 @@ type workerRun struct {
 	ordered   int    // the latest
 	told      int    // the latest whose delivery has ended
 	unreached string // why that failed, if it did
-	drain     bool   // it says to drain
+	drain     int    // the latest one that says to drain; it concerns nobody any more when it has been delivered
 }
 
 // listen takes the worker's signals and operators' updates.
@@ -86,14 +86,23 @@ func (w *workerRun) listen(ctx workflow.Context) error {
 // report takes in what the worker says of itself. Another instance is a new process: it has read its orders, but maybe before the latest
 // of them; and it does not drain because the one before it did.
 func (w *workerRun) report(r post.WorkerReport) {
+	if w.superseded(r) {
+		return
+	}
 	if r.Instance != w.Report.Instance {
-		w.drain = false
+		w.drain = 0
 		w.order()
 	} else {
 		r.Draining = r.Draining || w.Report.Draining // a report may be older than the order to drain
 	}
 	w.Report, w.dirty = r, true
 	w.Orders.Fences = slices.DeleteFunc(w.Orders.Fences, func(f post.Fence) bool { return !slices.Contains(w.cards(), f.Card) })
+}
+
+// superseded says whether a report is of a process that ends, while another one has reported: who takes jobs is the other one. Which of the
+// two began later says nothing: clocks of machines differ, and are set back.
+func (w *workerRun) superseded(r post.WorkerReport) bool {
+	return r.Draining && r.Instance != w.Report.Instance
 }
 
 // fence takes a card out of use. The worker has done so already; it is told all the same, in case an order from before undid it.
@@ -137,13 +146,15 @@ func (w *workerRun) resume(ctx workflow.Context) (Told, error) {
 
 // drainWorker concerns the process that runs now: if it is not reached, nothing is kept of it.
 func (w *workerRun) drainWorker(ctx workflow.Context) (Told, error) {
-	w.drain = true
+	w.drain = w.ordered + 1
 	instance := w.Report.Instance
 	told, err := w.deliver(ctx)
-	if err == nil && w.Report.Instance == instance {
-		w.drain = told.Reached
-		w.Report.Draining = w.Report.Draining || told.Reached
-		w.dirty = true
+	switch {
+	case err != nil || !told.Reached:
+	case w.Report.Instance != instance:
+		told.Reached, told.Why = false, fmt.Sprintf("worker %s was started again meanwhile", w.Report.Name)
+	default:
+		w.Report.Draining, w.dirty = true, true
 	}
 	return told, err
 }
@@ -189,7 +200,10 @@ func (w *workerRun) deliver(ctx workflow.Context) (Told, error) {
 // tell delivers orders, the latest ones each time. What a worker does not take now it finds in the memo when it starts.
 func (w *workerRun) tell(ctx workflow.Context) {
 	for workflow.Await(ctx, func() bool { return w.told < w.ordered }) == nil {
-		number, in := w.ordered, OrdersInput{Orders: w.Orders, Drain: w.drain || w.Report.Draining}
+		number, in := w.ordered, OrdersInput{Orders: w.Orders, Drain: w.drain > w.told}
+		if !in.Drain && w.Report.Draining {
+			in.Drain, in.Process = true, w.Report.Instance
+		}
 		policy := policyOrders.on(WorkerQueue(w.Report.Name))
 		err := workflow.ExecuteActivity(policy.apply(ctx, ordersWithin, "orders"), ActivityApplyOrders, in).Get(ctx, nil)
 		w.told, w.unreached = number, w.whyUnreached(err)

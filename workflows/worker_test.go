@@ -242,6 +242,59 @@ func TestRestartedWorkerKeepsItsFencesAndDoesNotDrain(t *testing.T) {
 	require.Equal(t, fences[:1], last.Orders.Fences)
 }
 
+// A worker is started anew while its last process still ends: what that one says does not hide the new one.
+func TestReportOfAnOldProcessDoesNotHideTheNewOne(t *testing.T) {
+	restarted := newAttended(t).report
+	restarted.Instance = "worker w1@78"
+	ends, works := newAttended(t).report, newAttended(t).report
+	ends.Draining = true
+	works.Instance = "worker w1@79"
+	for name, c := range map[string]struct{ late, stays post.WorkerReport }{
+		"the old one, which ends": {ends, restarted},
+		"the next one":            {works, works},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAttended(t)
+			a.after(time.Minute, func() { a.env.SignalWorkflow(workflows.SignalReport, restarted) })
+			a.after(2*time.Minute, func() { a.env.SignalWorkflow(workflows.SignalReport, c.late) })
+			next := a.run(post.WorkerState{Report: a.report})
+			require.Equal(t, c.stays, next.Report)
+		})
+	}
+}
+
+// A drained worker is started again while it is told of something else: that is not for the new process to end.
+func TestAnOldDrainNamesItsProcess(t *testing.T) {
+	a := newAttended(t)
+	a.after(time.Minute, func() { a.order(workflows.UpdateDrain) })
+	a.after(2*time.Minute, func() { a.order(workflows.UpdatePause, "") })
+	next := a.run(post.WorkerState{Report: a.report})
+	require.True(t, next.Report.Draining)
+	require.Len(t, a.orders, 3)
+	require.Equal(t, workflows.OrdersInput{Drain: true}, a.orders[1])
+	require.Equal(t, workflows.OrdersInput{Drain: true, Process: "worker w1@77", Orders: post.Orders{Paused: "by an operator"}}, a.orders[2])
+}
+
+func TestADrainThatIsTriedAgainIsADrain(t *testing.T) {
+	a := newAttended(t)
+	failures := 0
+	a.apply = func(in workflows.OrdersInput) error {
+		if in.Drain && failures < 4 {
+			failures++
+			return errors.New("not now")
+		}
+		return nil
+	}
+	var first, second *told
+	a.after(time.Minute, func() { first = a.order(workflows.UpdateDrain) })
+	a.after(time.Minute+time.Millisecond, func() { second = a.order(workflows.UpdateDrain) })
+	next := a.run(post.WorkerState{Report: a.report})
+	require.False(t, first.Reached)
+	require.True(t, second.Reached)
+	require.True(t, a.orders[len(a.orders)-1].Drain)
+	require.True(t, next.Report.Draining)
+}
+
 func TestDrainThatDoesNotReachTheWorkerIsNotKept(t *testing.T) {
 	a := newAttended(t)
 	a.apply = func(in workflows.OrdersInput) error {
