@@ -13,10 +13,11 @@ import (
 
 func TestTwins(t *testing.T) {
 	now := time.Now()
-	self := post.WorkerReport{Name: "w", Host: "here", Instance: fmt.Sprintf("worker w@%d", os.Getpid())}
+	self := post.WorkerReport{Name: "w", Host: "here", Instance: fmt.Sprintf("worker w@%d-000001", os.Getpid())}
+	same := fmt.Sprintf("worker w@%d-000002", os.Getpid())
 	here, there := post.WorkerReport{Host: "here"}, post.WorkerReport{Host: "there"}
-	parent := fmt.Sprintf("worker w@%d", os.Getppid()) // a process that is there for sure
-	const dead = "worker w@999999999"
+	parent := fmt.Sprintf("worker w@%d-00c0de", os.Getppid()) // a process that is there for sure
+	const dead = "worker w@999999999-dead00"
 	seen := func(ago time.Duration, running bool) listedWorker {
 		return listedWorker{running: running, beat: now.Add(-ago)}
 	}
@@ -31,6 +32,8 @@ func TestTwins(t *testing.T) {
 		"a daemon":                                {here, "daemon w@1", seen(time.Second, true), false},
 		"another process on this machine":         {here, parent, seen(time.Second, true), true},
 		"the one before, killed a moment ago":     {here, dead, seen(time.Second, true), false},
+		"the one before, in this container":       {here, same, seen(time.Second, true), false},
+		"one in a container elsewhere":            {there, same, seen(time.Second, true), true},
 		"one on another machine":                  {there, dead, seen(time.Second, true), true},
 		"one on another machine, that stopped":    {there, dead, seen(time.Second, false), false},
 		"one on another machine, long unheard of": {there, dead, seen(time.Minute, true), false},

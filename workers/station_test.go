@@ -160,7 +160,8 @@ func TestWorkerFollowsOrdersAcrossRestarts(t *testing.T) {
 	s.start()
 	s.shows("it is paused still", func(v workers.WorkerView) bool { return v.Alive && v.State == workers.WorkerPaused })
 	limited, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-	require.ErrorContains(t, waits.Get(limited, nil), "deadline exceeded", "a paused worker takes nothing")
+	require.Error(t, waits.Get(limited, nil))
+	require.ErrorIs(t, limited.Err(), context.DeadlineExceeded, "a paused worker takes nothing")
 	cancel()
 	s.order(workflows.UpdateResume)
 	require.ErrorContains(t, waits.Get(t.Context(), nil), string(post.FailureCard))
@@ -183,6 +184,12 @@ func TestWorkerFollowsOrdersAcrossRestarts(t *testing.T) {
 	s.order(workflows.UpdateDrain)
 	signal := <-s.app.Wait()
 	require.Zero(t, signal.ExitCode, "a drained process ends well")
+	s.stop()
+
+	s.start() // with the same process ID, as in a container
+	s.shows("the next process does not drain", running)
+	s.order(workflows.UpdatePause, "a test")
+	s.shows("an order does not end it", func(v workers.WorkerView) bool { return v.Alive && v.State == workers.WorkerPaused })
 	s.stop()
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"time"
 
@@ -99,8 +100,11 @@ func registerAttributes(ctx context.Context, c config.Temporal, temporal client.
 	})
 }
 
-// identity names this process in Temporal's lists.
-func identity(kind, name string) string { return fmt.Sprintf("%s %s@%d", kind, name, os.Getpid()) }
+// identity names a process in Temporal's lists, such as "worker w1@4711-9f3a2c": the process ID is for people, and the rest tells two
+// processes apart that have the same, as all in containers do.
+func identity(kind, name string) string {
+	return fmt.Sprintf("%s %s@%d-%06x", kind, name, os.Getpid(), rand.IntN(1<<24))
+}
 
 // poll runs SDK workers until the context ends. A worker that cannot go on (its namespace is deleted, say) ends the process:
 // whoever supervises it starts it again.

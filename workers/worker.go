@@ -29,7 +29,7 @@ func Worker(c *config.Config, log *slog.Logger) fx.Option {
 	return fx.Options(
 		fx.Supply(c, log.With("worker", c.Worker.Name)),
 		fx.StopTimeout(StopWithin(c.Worker)),
-		fx.Provide(newProcessMetrics, newWorkerClient, newStation),
+		fx.Provide(newProcessMetrics, newInstance, newWorkerClient, newStation),
 		fx.Invoke(runWorker, serveWorkerMetrics),
 	)
 }
@@ -46,8 +46,13 @@ func StopWithin(w config.Worker) time.Duration {
 	return most
 }
 
-func newWorkerClient(lc fx.Lifecycle, c *config.Config, m *metrics, log *slog.Logger) (client.Client, error) {
-	temporal, err := dial(c.Temporal, identity("worker", c.Worker.Name), workerBeats, m, log)
+// instance is the identity of this process in Temporal.
+type instance string
+
+func newInstance(c *config.Config) instance { return instance(identity("worker", c.Worker.Name)) }
+
+func newWorkerClient(lc fx.Lifecycle, c *config.Config, self instance, m *metrics, log *slog.Logger) (client.Client, error) {
+	temporal, err := dial(c.Temporal, string(self), workerBeats, m, log)
 	if err == nil {
 		closing(lc, temporal)
 	}
@@ -55,7 +60,7 @@ func newWorkerClient(lc fx.Lifecycle, c *config.Config, m *metrics, log *slog.Lo
 }
 
 // newStation puts the cards into groups and starts their processes.
-func newStation(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, temporal client.Client, m *metrics, log *slog.Logger) (*station, error) {
+func newStation(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, self instance, temporal client.Client, m *metrics, log *slog.Logger) (*station, error) {
 	stores, err := sectors.NewStores(storesOf(c.Attached))
 	if err != nil {
 		return nil, err
@@ -66,7 +71,7 @@ func newStation(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, temporal 
 	}
 	s := &station{
 		first: post.WorkerReport{
-			Name: c.Worker.Name, Instance: identity("worker", c.Worker.Name), Host: host, Version: version(), Started: time.Now().Round(time.Millisecond),
+			Name: c.Worker.Name, Instance: string(self), Host: host, Version: version(), Started: time.Now().Round(time.Millisecond),
 		},
 		rules: c.Worker.Rules, temporal: temporal, namespace: c.Temporal.Namespace, log: log,
 		handOver: make(chan struct{}), news: make(chan struct{}, 1),

@@ -3,6 +3,7 @@ package load
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.temporal.io/sdk/converter"
@@ -95,7 +96,7 @@ func (l *Load) WaitReported(ctx context.Context) error {
 func (l *Load) waitReported(ctx context.Context, name string, p *rig.Process) error {
 	return l.until(ctx, "worker "+name+" has reported", 5*look, func() (bool, error) {
 		state, err := l.Worker(ctx, name)
-		return err == nil && state.Report.Instance == fmt.Sprintf("worker %s@%d", name, p.Pid()) && len(state.Report.Groups) > 0, nil
+		return err == nil && strings.HasPrefix(state.Report.Instance, fmt.Sprintf("worker %s@%d-", name, p.Pid())) && len(state.Report.Groups) > 0, nil
 	})
 }
 
