@@ -63,7 +63,7 @@ type attempt struct {
 	every    time.Duration           // between heartbeats
 	claims   int                     // heartbeats since it was found gone; of its own goroutine
 
-	news chan struct{} // another card or phase: beat now
+	news chan struct{} // another card or phase: beat soon
 
 	mu    sync.Mutex
 	last  post.Progress
@@ -89,7 +89,7 @@ func (a *attempt) progress(p post.Progress) {
 	p.Partition = a.last.Partition
 	if p.Phase != a.last.Phase || p.Card != a.last.Card {
 		select {
-		case a.news <- struct{}{}: // people should see it now
+		case a.news <- struct{}{}: // people should see it soon
 		default:
 		}
 	}
@@ -122,18 +122,9 @@ func (a *attempt) watch(f *flight, stopping <-chan struct{}) (finish func(*post.
 		defer close(ended)
 		ticker := time.NewTicker(a.every)
 		defer ticker.Stop()
-		for {
+		for a.due(ticker.C, stopping, done) {
 			if cause := a.look(f); cause != nil {
 				a.stop(cause)
-				return
-			}
-			select {
-			case <-ticker.C:
-			case <-a.news:
-			case <-stopping:
-				a.stop(errHandOver)
-				return
-			case <-done:
 				return
 			}
 		}
@@ -142,6 +133,25 @@ func (a *attempt) watch(f *flight, stopping <-chan struct{}) (finish func(*post.
 		close(done)
 		<-ended
 		a.deliver(proof, stopping)
+	}
+}
+
+// due waits until a heartbeat is, or says that there is no need for one any more. News wait for a moment: each heartbeat is a write at the
+// server, and a phase that is over at once is none that people would see.
+func (a *attempt) due(tick <-chan time.Time, stopping, done <-chan struct{}) bool {
+	wait := tick
+	for news := a.news; ; {
+		select {
+		case <-wait:
+			return true
+		case <-news:
+			wait, news = time.After(a.every/10), nil
+		case <-stopping:
+			a.stop(errHandOver)
+			return false
+		case <-done:
+			return false
+		}
 	}
 }
 
