@@ -14,16 +14,25 @@ type figure struct {
 	value float64
 	unit  string
 	most  float64 // the goal: not above it; 0: none
+	least float64 // or not below it; 0: none
+	none  bool    // or: zero
 }
 
 // String is the line: name, value, unit, goal, ok or short.
 func (f figure) String() string {
 	goal, verdict := "-", "ok"
-	if f.most > 0 {
-		goal = "<= " + strconv.FormatFloat(f.most, 'f', -1, 64)
-		if f.value > f.most {
-			verdict = "short"
-		}
+	plain := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
+	reached := true
+	switch {
+	case f.most > 0:
+		goal, reached = "<= "+plain(f.most), f.value <= f.most
+	case f.least > 0:
+		goal, reached = ">= "+plain(f.least), f.value >= f.least
+	case f.none:
+		goal, reached = "0", f.value == 0
+	}
+	if !reached {
+		verdict = "short"
 	}
 	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", f.name, strconv.FormatFloat(math.Round(f.value*10)/10, 'f', -1, 64), f.unit, goal, verdict)
 }

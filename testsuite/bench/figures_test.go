@@ -13,10 +13,14 @@ func TestFigureLine(t *testing.T) {
 		f    figure
 		want string
 	}{
-		{"within its goal", figure{"pick-up p50", 2.94, "ms", 10}, "pick-up p50\t2.9\tms\t<= 10\tok"},
-		{"just at it", figure{"tax p50", 100, "ms", 100}, "tax p50\t100\tms\t<= 100\tok"},
-		{"short by less than is shown", figure{"tax p50", 100.04, "ms", 100}, "tax p50\t100\tms\t<= 100\tshort"},
-		{"without a goal", figure{"history", 311, "events", 0}, "history\t311\tevents\t-\tok"},
+		{"within its goal", figure{name: "pick-up p50", value: 2.94, unit: "ms", most: 10}, "pick-up p50\t2.9\tms\t<= 10\tok"},
+		{"just at it", figure{name: "tax p50", value: 100, unit: "ms", most: 100}, "tax p50\t100\tms\t<= 100\tok"},
+		{"short by less than is shown", figure{name: "tax p50", value: 100.04, unit: "ms", most: 100}, "tax p50\t100\tms\t<= 100\tshort"},
+		{"as much as it should be", figure{name: "card time used", value: 97, unit: "%", least: 97}, "card time used\t97\t%\t>= 97\tok"},
+		{"less than it should be", figure{name: "card time used", value: 96.96, unit: "%", least: 97}, "card time used\t97\t%\t>= 97\tshort"},
+		{"none, as it should be", figure{name: "wrong placements", unit: "jobs", none: true}, "wrong placements\t0\tjobs\t0\tok"},
+		{"one too many", figure{name: "wrong placements", value: 1, unit: "jobs", none: true}, "wrong placements\t1\tjobs\t0\tshort"},
+		{"without a goal", figure{name: "history", value: 311, unit: "events"}, "history\t311\tevents\t-\tok"},
 	} {
 		t.Run(tc.name, func(t *testing.T) { assert.Equal(t, tc.want, tc.f.String()) })
 	}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -23,6 +24,8 @@ type options struct {
 	proofs int           // counted ones, for the tax and the pick-up
 	pace   time.Duration // from one of them to the next
 	kills  int
+	ends   int
+	only   string // the measurements whose names have this in them
 }
 
 func main() {
@@ -37,6 +40,8 @@ func main() {
 	flag.IntVar(&o.proofs, "proofs", 100, "proofs, one after another, that the orchestration tax and the pick-up are taken from; 0: leave them out")
 	flag.DurationVar(&o.pace, "pace", 4*time.Second, "least time from one of these proofs to the next: our proof and one call of the library have to fit in")
 	flag.IntVar(&o.kills, "kills", 7, "proofs whose card is killed; 0: leave it out")
+	flag.IntVar(&o.ends, "ends", 7, "times that a job is cancelled and a worker stopped; 0: leave it out")
+	flag.StringVar(&o.only, "only", "", "only measurements whose names have `this` in them: tax, killed, history, fleet, mixed, ends, card")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -58,8 +63,12 @@ func measure(ctx context.Context, o options) error {
 		{"tax, pick-up and memory", o.proofs == 0, func(ctx context.Context, dir string) ([]figure, error) { return measureTax(ctx, dir, o.proofs, o.pace) }},
 		{"killed cards", o.kills == 0, func(ctx context.Context, dir string) ([]figure, error) { return measureKills(ctx, dir, o.kills) }},
 		{"history", false, measureHistory},
+		{"fleet", false, measureFleet},
+		{"mixed pools", false, measureMixed},
+		{"ends of jobs and workers", o.ends == 0, func(ctx context.Context, dir string) ([]figure, error) { return measureEnds(ctx, dir, o.ends) }},
+		{"one card", false, measureCard},
 	} {
-		if m.skip || ctx.Err() != nil {
+		if m.skip || ctx.Err() != nil || !strings.Contains(m.name, o.only) {
 			continue
 		}
 		began := time.Now()

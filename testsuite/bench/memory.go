@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"strings"
 	"time"
 
 	"posthaste/testsuite/rig"
@@ -68,21 +66,10 @@ const (
 )
 
 func (m *memory) look(name string, of *rig.Process, field string, most float64) error {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", of.Pid()))
+	value, err := statusOf(of.Pid(), field)
 	if err != nil {
 		return fmt.Errorf("the memory of %s: %w", of.Name, err)
 	}
-	for line := range strings.Lines(string(data)) {
-		var kB float64
-		rest, found := strings.CutPrefix(line, field+":")
-		if !found {
-			continue
-		}
-		if _, err := fmt.Sscanf(rest, "%g kB", &kB); err != nil {
-			return fmt.Errorf("the memory of %s: %q: %w", of.Name, line, err)
-		}
-		m.figures = append(m.figures, figure{name: name, value: kB * 1024 / 1e6, unit: "MB", most: most})
-		return nil
-	}
-	return fmt.Errorf("the memory of %s: its status has no %s; has it ended?", of.Name, field)
+	m.figures = append(m.figures, figure{name: name, value: value, unit: "MB", most: most})
+	return nil
 }

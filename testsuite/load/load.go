@@ -51,6 +51,7 @@ type Work struct {
 	Miner      *Miner
 	Partitions int                  // 0: as many as the miner has sets
 	Epochs     abi.ChainEpoch       // until Close; 0 means 3600
+	Ahead      abi.ChainEpoch       // until Open; 0: it is open, and a proof goes onto the chain at once
 	Set        func(*post.Settings) // changes the default settings; may be nil
 }
 
@@ -151,12 +152,15 @@ func (l *Load) Record() string { return l.record }
 // Client is the daemon's.
 func (l *Load) Client() client.Client { return l.client }
 
-// Issue starts the workflow of a new deadline, open already.
+// Issue starts the workflow of a new deadline, whose challenge is known.
 func (l *Load) Issue(ctx context.Context, w Work) (post.Deadline, error) {
 	head := l.chain.head()
 	d := post.Deadline{Miner: w.Miner.ID, Index: l.next[w.Miner.ID], PeriodStart: firstEpoch, Challenge: head - 20, Open: head - 1, Close: head + 3600}
 	if w.Epochs > 0 {
 		d.Close = head + w.Epochs
+	}
+	if w.Ahead > 0 {
+		d.Open = head + w.Ahead
 	}
 	l.next[w.Miner.ID]++
 	if w.Partitions == 0 {

@@ -39,18 +39,19 @@ const FallbackLine = "WARN bellperson::gpu::locks > GPU Multiexp failed! Falling
 
 // Options are what a stub is told. The zero value answers every task at once with an empty proof.
 type Options struct {
-	Kind       string        // window_post or winning_post; empty: window_post
-	Proof      string        // file with the proof's bytes, or a folder with one per Key
-	Vanilla    time.Duration // how long the first phase takes
-	Sleep      time.Duration // how long the SNARK takes
-	ReadyDelay time.Duration // from start to the ready line
-	Mode       Mode          // empty: OK
-	ModeFile   string        // its content goes before Mode and is read again for every task, once at its beginning and once at its end
-	Record     string        // file that events are appended to
-	Progress   io.Writer     // where phases and signs of life go, as package prover's own child reports them; nil: nowhere, as foreign programs
-	Device     string        // reported as the GPU that was found, with Progress
-	Log        io.Writer     // its log: stderr
-	Exit       func(int)     // ends the process; nil: os.Exit
+	Kind       string                   // window_post or winning_post; empty: window_post
+	Proof      string                   // file with the proof's bytes, or a folder with one per Key
+	Vanilla    time.Duration            // how long the first phase takes
+	Sleep      time.Duration            // how long the SNARK takes
+	SleepFor   map[uint64]time.Duration // of these miners' tasks
+	ReadyDelay time.Duration            // from start to the ready line
+	Mode       Mode                     // empty: OK
+	ModeFile   string                   // its content goes before Mode and is read again for every task, once at its beginning and once at its end
+	Record     string                   // file that events are appended to
+	Progress   io.Writer                // where phases and signs of life go, as package prover's own child reports them; nil: nowhere, as foreign programs
+	Device     string                   // reported as the GPU that was found, with Progress
+	Log        io.Writer                // its log: stderr
+	Exit       func(int)                // ends the process; nil: os.Exit
 }
 
 // Run speaks the protocol until in ends. Tasks that are in the works then are dropped: nobody is left to want an answer.
@@ -129,7 +130,11 @@ func (s *server) run(ctx context.Context, id uint64, t task) {
 	}
 	if err == nil {
 		s.phase(id, event, "snark", len(t.Replicas))
-		err = sleep(ctx, s.Sleep)
+		snark, special := s.SleepFor[t.Miner]
+		if !special {
+			snark = s.Sleep
+		}
+		err = sleep(ctx, snark)
 	}
 	if err != nil {
 		return

@@ -6,12 +6,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
+	"time"
 
 	"posthaste/testsuite/stub"
 )
@@ -30,6 +33,16 @@ func run() error {
 	flag.StringVar(&o.Proof, "proof", "", "`file` with the bytes of the proof, or a folder with one for each task")
 	flag.DurationVar(&o.Vanilla, "vanilla", 0, "how long a task's first phase takes")
 	flag.DurationVar(&o.Sleep, "sleep", 0, "how long its SNARK takes")
+	flag.Func("sleep-for", "`MINER=DURATION`: how long the SNARK of this miner's tasks takes, such as 1001=30s; may be repeated", func(text string) error {
+		miner, duration, _ := strings.Cut(text, "=")
+		number, err1 := strconv.ParseUint(miner, 10, 64)
+		long, err2 := time.ParseDuration(duration)
+		if o.SleepFor == nil {
+			o.SleepFor = map[uint64]time.Duration{}
+		}
+		o.SleepFor[number] = long
+		return errors.Join(err1, err2)
+	})
 	flag.DurationVar(&o.ReadyDelay, "ready-delay", 0, "from the start to the ready line")
 	flag.StringVar(&mode, "mode", string(stub.OK), fmt.Sprintf("how a task ends: one of %v", stub.Modes))
 	flag.StringVar(&o.ModeFile, "mode-file", "", "`file` with a mode, read again for every task; goes before --mode")
