@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"slices"
 	"time"
@@ -27,6 +28,7 @@ const (
 type card struct {
 	config CardConfig
 	wake   chan struct{} // buffered: there is reason to start it before its time
+	cpus   said          // of its CPUs, by who starts it
 
 	state    CardState // starting, restarting or dead while child is nil
 	process  *child    // the running one, ready or not
@@ -44,7 +46,8 @@ type card struct {
 	failures int
 	restarts int
 	err      error
-	streak   int // processes in a row that ended without having been of use
+	said     said // of its end
+	streak   int  // processes in a row that ended without having been of use
 }
 
 func newCard(config CardConfig) *card {
@@ -109,7 +112,7 @@ func (p *Pool) await(ctx context.Context, c *card) bool {
 // runOnce starts a card's process, offers it to jobs once it is ready, and returns when it has ended.
 func (p *Pool) runOnce(ctx context.Context, c *card) {
 	started := time.Now()
-	ch, err := launch(c.config, p.kind, p.snarkMemory(), p.log)
+	ch, err := launch(c.config, p.kind, p.snarkMemory(), &c.cpus, p.log)
 	if err != nil {
 		p.starting(c, nil)
 		p.ended(c, nil, &CardError{Card: c.config.Name, Kind: ErrNotReady, Detail: err.Error()}, 0)
@@ -187,7 +190,7 @@ func (p *Pool) ready(c *card, ch *child) {
 	if c.process != ch || ch.dying.Load() {
 		return
 	}
-	c.child, c.unready = ch, false
+	c.child, c.unready, c.said = ch, false, said{}
 	p.catchUp(c)
 	p.stopIfFenced(c)
 	p.dispatch()
@@ -219,7 +222,7 @@ func (p *Pool) ended(c *card, ch *child, err error, lived time.Duration) {
 	if c.stays || c.unready && c.streak > 1 || pause(c.streak) >= longPause {
 		c.state = StateDead
 	}
-	p.log.Warn("a card's process has ended", "card", c.config.Name, "error", err, "streak", c.streak, "pause", pause(c.streak))
+	p.tellEnd(c, atWork)
 	switch {
 	case errors.Is(err, ErrFellBack):
 		p.fenceItself(c, err.Error())
@@ -227,6 +230,21 @@ func (p *Pool) ended(c *card, ch *child, err error, lived time.Duration) {
 		p.strike(c, err)
 	}
 	p.dispatch()
+}
+
+// tellEnd logs how a card's process has ended. One that is started in vain again and again says so once, and at each change. The mutex is held.
+func (p *Pool) tellEnd(c *card, atWork bool) {
+	level, what := slog.LevelWarn, "a card's process has ended"
+	if c.unready {
+		what = "a card's process does not get ready; it is tried again, with growing pauses"
+	}
+	if c.stays {
+		what += "; it is not started again (auto_restart)"
+	}
+	if again := c.said.again(withoutFigures(c.err.Error())); again && c.dead() && !atWork {
+		level = slog.LevelDebug
+	}
+	p.log.Log(context.Background(), level, what, "card", c.config.Name, "error", c.err, "streak", c.streak, "pause", pause(c.streak))
 }
 
 // deliberate says whether a process has ended because the pool wanted it to.

@@ -40,8 +40,8 @@ func parseCPUs(list string) ([]int, error) {
 
 // onCPUs runs start with the calling thread bound to the CPUs of a list, which whatever start launches inherits, and unbinds it
 // afterwards. The thread must be locked. CPUs that there are not here are left out; that none is left, or that binding
-// fails, is reported and does not keep start from running: a slow card is better than none.
-func onCPUs(list string, log *slog.Logger, start func() error) error {
+// fails, is reported, unless it was said, and does not keep start from running: a slow card is better than none.
+func onCPUs(list string, said *said, log *slog.Logger, start func() error) error {
 	wanted, err := parseCPUs(list)
 	if err != nil {
 		return err
@@ -49,29 +49,34 @@ func onCPUs(list string, log *slog.Logger, start func() error) error {
 	if len(wanted) == 0 {
 		return start()
 	}
-	restore, err := bind(wanted, log)
-	if err != nil {
+	restore, missing, err := bind(wanted, log)
+	switch again := said.again(fmt.Sprint(missing, err)); {
+	case again:
+	case err != nil:
 		log.Error("a card is not bound to its CPUs", "cpus", list, "error", err)
-		return start()
+	case len(missing) > 0:
+		log.Warn("a card does without CPUs that this process may not use", "missing", missing)
 	}
-	defer restore()
+	if err == nil {
+		defer restore()
+	}
 	return start()
 }
 
-// bind binds the calling thread to those of the CPUs that it may have, and returns what undoes that.
-func bind(wanted []int, log *slog.Logger) (restore func(), err error) {
+// bind binds the calling thread to those of the CPUs that it may have, and returns what undoes that, and the others.
+func bind(wanted []int, log *slog.Logger) (restore func(), missing []int, err error) {
 	var before, set, after unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &before); err != nil {
-		return nil, fmt.Errorf("reading the CPUs of this process: %w", err)
+		return nil, nil, fmt.Errorf("reading the CPUs of this process: %w", err)
 	}
 	for _, cpu := range wanted {
 		set.Set(cpu)
 	}
 	// The kernel leaves out what there is not, or what this process's cgroup has not, and refuses if that leaves none.
 	if err := unix.SchedSetaffinity(0, &set); errors.Is(err, unix.EINVAL) {
-		return nil, errors.New("this process may use none of them")
+		return nil, nil, errors.New("this process may use none of them")
 	} else if err != nil {
-		return nil, fmt.Errorf("binding: %w", err)
+		return nil, nil, fmt.Errorf("binding: %w", err)
 	}
 	restore = func() {
 		if err := unix.SchedSetaffinity(0, &before); err != nil {
@@ -79,9 +84,7 @@ func bind(wanted []int, log *slog.Logger) (restore func(), err error) {
 		}
 	}
 	if err := unix.SchedGetaffinity(0, &after); err == nil {
-		if missing := slices.DeleteFunc(wanted, after.IsSet); len(missing) > 0 {
-			log.Warn("a card does without CPUs that this process may not use", "missing", missing)
-		}
+		missing = slices.DeleteFunc(wanted, after.IsSet)
 	}
-	return restore, nil
+	return restore, missing, nil
 }

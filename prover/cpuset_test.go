@@ -42,11 +42,12 @@ func TestAForeignProgramIsBoundToItsCPUs(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	before, first := allowed(t)
+	var known said
 	seen := func(list string) (cpus, log string) {
 		var out, logged bytes.Buffer
 		cmd := exec.Command("sh", "-c", "sed -n 's/^Cpus_allowed_list:.//p' /proc/self/status")
 		cmd.Stdout = &out
-		require.NoError(t, onCPUs(list, slog.New(slog.NewTextHandler(&logged, nil)), cmd.Start))
+		require.NoError(t, onCPUs(list, &known, slog.New(slog.NewTextHandler(&logged, nil)), cmd.Start))
 		after, _ := allowed(t)
 		require.Equal(t, before, after, "the launching thread has its CPUs back")
 		require.NoError(t, cmd.Wait())
@@ -68,6 +69,9 @@ func TestAForeignProgramIsBoundToItsCPUs(t *testing.T) {
 	cpus, log = seen("1022-1023")
 	require.Equal(t, all, cpus, "none of them is there: not bound")
 	require.Contains(t, log, "level=ERROR")
+
+	_, log = seen("1022-1023")
+	require.Empty(t, log, "it was said at the start before")
 }
 
 func TestACardIsBoundToItsCPUs(t *testing.T) {

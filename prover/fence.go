@@ -89,7 +89,7 @@ func (p *Pool) unfence(c *card) {
 	}
 	p.log.Info("card is put into use again", "card", c.config.Name, "fenced", c.fenced)
 	c.fenced, c.strikes, c.streak, c.err = "", 0, 0, nil
-	c.stays, c.unready, c.next = false, false, time.Time{}
+	c.stays, c.unready, c.next, c.said = false, false, time.Time{}, said{}
 	if c.process == nil { // else it is about to end, or cannot
 		c.state = StateStarting
 	}

@@ -2,6 +2,7 @@ package prover
 
 import (
 	"log/slog"
+	"strings"
 	"time"
 )
 
@@ -38,4 +39,24 @@ func (g *grumbler) flush() {
 		g.log.Warn("skipped more output of a card's process that makes no sense", "lines", g.since, "in", time.Since(g.last).Round(time.Second))
 		g.since, g.last = 0, time.Now()
 	}
+}
+
+// said is what was last said of something, so that it is said again only when it has changed. One goroutine uses it.
+type said struct{ text string }
+
+// again says whether a text was the last one, and keeps it.
+func (s *said) again(text string) bool {
+	was := s.text
+	s.text = text
+	return text == was
+}
+
+// withoutFigures is a text for comparison: two failures that differ in a time or a process's number are the same.
+func withoutFigures(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, text)
 }

@@ -94,7 +94,8 @@ func (c CardConfig) environment(inherited []string) map[string]string {
 
 // launch starts the process of a card. It must be waited for by the same goroutine, locked to its thread until then: the
 // kernel sends the child its death signal when the *thread* that started it ends. What it computes waits for the memory, nil for none.
-func launch(config CardConfig, kind string, memory *Memory, log *slog.Logger) (*child, error) {
+// cpus is what was said of its CPUs at the start before.
+func launch(config CardConfig, kind string, memory *Memory, cpus *said, log *slog.Logger) (*child, error) {
 	cmd, err := config.command(kind)
 	if err != nil {
 		return nil, err
@@ -120,7 +121,7 @@ func launch(config CardConfig, kind string, memory *Memory, log *slog.Logger) (*
 	if err == nil {
 		cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = stdinR, stdoutW, stderrW, []*os.File{progressW, gateR}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-		err = onCPUs(config.CPUs, log.With("card", config.Name), cmd.Start)
+		err = onCPUs(config.CPUs, cpus, log.With("card", config.Name), cmd.Start)
 	}
 	for _, file := range theirs {
 		_ = file.Close()
