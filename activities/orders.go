@@ -31,6 +31,7 @@ type WorkerOrders struct {
 	Log      *slog.Logger
 	Stopping <-chan struct{} // closed when the process ends; nil: never
 	Every    time.Duration   // between heartbeats; 0 means 2 s
+	Unheard  func()          // called when nobody listens to an attempt of AttendWorker any more; may be nil
 }
 
 // nowEvery is how old what people see of a worker is at most.
@@ -50,6 +51,9 @@ func (o *WorkerOrders) AttendWorker(ctx context.Context, name string) error {
 	defer ticker.Stop()
 	for {
 		if err := o.beat(lasting, token, name); err != nil {
+			if o.Unheard != nil {
+				o.Unheard()
+			}
 			return err
 		}
 		select {

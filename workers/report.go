@@ -25,6 +25,9 @@ const (
 	recallWithin = 10 * time.Second
 	// beatenLately is how old a sign of life of another process may be: five of its heartbeats.
 	beatenLately = 10 * time.Second
+	// missedEvery is how often a worker looks whether its workflow is there still: somebody may have ended it, and without one it is given
+	// no jobs. AttendWorker mostly notices sooner.
+	missedEvery = 30 * time.Second
 )
 
 // report is what the worker says of itself.
@@ -57,9 +60,12 @@ func (g *group) report() []post.Card {
 	return cards
 }
 
-// tell keeps the WorkerWorkflow informed until ctx ends: of fences at once and in order, of everything else when it has settled.
+// tell keeps the WorkerWorkflow informed until ctx ends: of fences at once and in order, of everything else when it has settled. One
+// that was ended is told everything again, which starts it.
 func (s *station) tell(ctx context.Context) error {
 	var told post.WorkerReport
+	look := time.NewTicker(missedEvery)
+	defer look.Stop()
 	for {
 		if err := s.tellFences(ctx); err != nil {
 			return err
@@ -72,6 +78,12 @@ func (s *station) tell(ctx context.Context) error {
 		}
 		select {
 		case <-s.news:
+		case <-s.unheard:
+			told = post.WorkerReport{}
+		case <-look.C:
+			if s.forgotten(ctx) {
+				told = post.WorkerReport{}
+			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -122,6 +134,22 @@ func (s *station) send(ctx context.Context, signal string, arg any) error {
 		}
 		return nil
 	})
+}
+
+// missed takes note that nobody listens to AttendWorker any more: its attempt timed out, or the WorkerWorkflow was ended or reset.
+func (s *station) missed() {
+	select {
+	case s.unheard <- struct{}{}:
+	default:
+	}
+}
+
+// forgotten says whether Temporal has no running workflow of this worker. If in doubt, it has.
+func (s *station) forgotten(ctx context.Context) bool {
+	limited, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	described, err := s.temporal.DescribeWorkflowExecution(limited, workflows.WorkerWorkflowID(s.first.Name), "")
+	return notFound(err) || err == nil && described.GetWorkflowExecutionInfo().GetCloseTime() != nil
 }
 
 // recall reads what operators wanted of this worker before it was started, and makes it hold. A worker that cannot find out in time

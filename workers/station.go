@@ -49,6 +49,7 @@ type station struct {
 	handOver chan struct{} // closed when running jobs have to be handed over
 	handOnce sync.Once
 	news     chan struct{} // buffered: something may have to be reported
+	unheard  chan struct{} // buffered: see missed
 
 	tuning sync.Mutex // one tune at a time
 
