@@ -66,6 +66,9 @@ func (c *child) ask(a *asking, task Task) error {
 	go func() {
 		c.writing.Lock()
 		defer c.writing.Unlock()
+		if err := c.config.makeTemp(); err != nil {
+			c.log.Warn("a task's card may not find its TMPDIR", "card", c.card, "error", err)
+		}
 		if _, err := c.stdin.Write(append(line, '\n')); err != nil && !errors.Is(err, os.ErrClosed) {
 			c.log.Warn("a task could not be handed to the card's process", "card", c.card, "error", err)
 		}

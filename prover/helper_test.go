@@ -121,6 +121,11 @@ func fakeAnswer(behaviour string, id uint64, task Task) {
 	case "dies on a task":
 		fmt.Fprintln(os.Stderr, "out of memory")
 		os.Exit(9)
+	case "needs TMPDIR":
+		if _, err := os.Stat(os.Getenv("TMPDIR")); err != nil {
+			os.Exit(3)
+		}
+		fmt.Println(good)
 	case "says nothing":
 	case "slow":
 		go func() { time.Sleep(300 * time.Millisecond); fmt.Println(good) }()

@@ -56,11 +56,8 @@ func (c CardConfig) command(kind string) (*exec.Cmd, error) {
 		}
 		bin, args = self, append([]string{"processor", kind}, args...)
 	}
-	if tmp := c.Envs["TMPDIR"]; tmp != "" {
-		// The library puts its GPU lock there, and fails in strange ways without the folder.
-		if err := os.MkdirAll(tmp, 0o755); err != nil {
-			return nil, fmt.Errorf("making TMPDIR: %w", err)
-		}
+	if err := c.makeTemp(); err != nil {
+		return nil, err
 	}
 	env := c.environment(os.Environ())
 	if no := env["BELLMAN_NO_GPU"]; c.GPU && c.Bin == "" && no != "" && no != "0" {
@@ -72,6 +69,17 @@ func (c CardConfig) command(kind string) (*exec.Cmd, error) {
 		cmd.Env = append(cmd.Env, name+"="+env[name])
 	}
 	return cmd, nil
+}
+
+// makeTemp makes the folder where the library puts its GPU lock: it fails in strange ways without. At every start, and before every
+// task, since what cleans up /tmp takes it away from a card that was idle for days.
+func (c CardConfig) makeTemp() error {
+	if tmp := c.Envs["TMPDIR"]; tmp != "" {
+		if err := os.MkdirAll(tmp, 0o755); err != nil {
+			return fmt.Errorf("making TMPDIR: %w", err)
+		}
+	}
+	return nil
 }
 
 // environment is what the process sees, each name once: the configured variables go before the inherited ones.

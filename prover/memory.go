@@ -45,13 +45,6 @@ func NewMemory(dir string, total, perProof int64) (*Memory, error) {
 			return nil, err
 		}
 	}
-	// Workers of several users may share the machine, and so the folder; umask would keep the others out.
-	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return nil, fmt.Errorf("making the folder of memory locks: %w", err)
-		}
-		_ = os.Chmod(dir, 0o777)
-	}
 	m := &Memory{dir: dir, n: int(max(1, total/perProof))}
 	for i := range m.n {
 		file, err := m.open(i)
@@ -151,6 +144,9 @@ func (m *Memory) try() (*os.File, error) {
 		}
 		err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
+			// For people: who had it last. And a file that is written to is not old, so nobody cleans it away while it is held.
+			_ = file.Truncate(0)
+			_, _ = file.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
 			return file, nil
 		}
 		_ = file.Close()
@@ -161,8 +157,19 @@ func (m *Memory) try() (*os.File, error) {
 	return nil, nil
 }
 
+// open opens a lock's file. The folder is made if it is missing, also later: what cleans up /tmp may have taken it away.
 func (m *Memory) open(i int) (*os.File, error) {
-	return os.OpenFile(filepath.Join(m.dir, fmt.Sprintf("snark-%d.lock", i)), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o666)
+	path := filepath.Join(m.dir, fmt.Sprintf("snark-%d.lock", i))
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o666)
+	if !errors.Is(err, os.ErrNotExist) {
+		return file, err
+	}
+	if err := os.MkdirAll(m.dir, 0o755); err != nil {
+		return nil, fmt.Errorf("making the folder of memory locks: %w", err)
+	}
+	// Workers of several users may share the machine, and so the folder; umask would keep the others out.
+	_ = os.Chmod(m.dir, 0o777)
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o666)
 }
 
 // giveBack unlocks by name, not only by closing: a child that is just being started may hold the descriptor for a moment.

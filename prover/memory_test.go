@@ -291,3 +291,22 @@ func TestALockFolderThatIsGoneStopsNoProof(t *testing.T) {
 		require.NoError(t, err)
 	}
 }
+
+// What cleans up /tmp goes by the age of files.
+func TestMemoryOutlivesACleanUpOfItsFolder(t *testing.T) {
+	dir := inTemp(t, "memory")
+	m, err := NewMemory(dir, 1, 1)
+	require.NoError(t, err)
+	lock, old := filepath.Join(dir, "snark-0.lock"), time.Now().Add(-30*24*time.Hour)
+	require.NoError(t, os.Chtimes(lock, old, old))
+	release, err := m.Acquire(t.Context())
+	require.NoError(t, err)
+	info, err := os.Stat(lock)
+	require.NoError(t, err)
+	require.True(t, info.ModTime().After(old.Add(24*time.Hour)), "one that is held is not old")
+	release()
+	require.NoError(t, os.RemoveAll(dir))
+	release, err = m.Acquire(t.Context())
+	require.NoError(t, err)
+	release()
+}

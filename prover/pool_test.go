@@ -364,3 +364,14 @@ func TestBadPoolsAndTasks(t *testing.T) {
 	_, err = pool.Prove(t.Context(), old, nil, nil)
 	require.ErrorIs(t, err, ErrProofType)
 }
+
+func TestTMPDIRIsThereForEveryTask(t *testing.T) {
+	config := fake("gpu0", "needs TMPDIR")
+	config.Envs["TMPDIR"] = inTemp(t, "tmp")
+	pool := startPool(t, PoolOptions{}, config)
+	for range 2 {
+		_, err := pool.Prove(t.Context(), fakeTask(1), nil, nil)
+		require.NoError(t, err)
+		require.NoError(t, os.RemoveAll(config.Envs["TMPDIR"])) // as what cleans up /tmp does after some days
+	}
+}
