@@ -228,13 +228,13 @@ func (s *supervisor) keep(c *child, run *process) {
 		if time.Since(began) > steadyAfter {
 			pause = firstBackOff
 		}
-		if run = s.again(c, cause(run.err), &pause); run == nil {
+		if run = s.again(c, run.err, &pause); run == nil {
 			return
 		}
 	}
 }
 
-// again starts a child anew until it is ready, or nil when it is to stop.
+// again starts a child anew, which has ended with err, until it is ready, or nil when it is to stop.
 func (s *supervisor) again(c *child, err error, pause *time.Duration) *process {
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
@@ -250,7 +250,11 @@ func (s *supervisor) again(c *child, err error, pause *time.Duration) *process {
 		args = c.again()
 	}
 	for {
-		s.log.Error("a program ended; it is started again", "program", c.name, "in", *pause, "err", err, "log", c.logFile)
+		level := slog.LevelError
+		if err == nil {
+			level = slog.LevelInfo // a drained worker, say
+		}
+		s.log.Log(ctx, level, "a program ended; it is started again", "program", c.name, "in", *pause, "err", cause(err), "log", c.logFile)
 		select {
 		case <-c.stop:
 			return nil

@@ -160,8 +160,23 @@ func TestAChildThatEndsIsStartedAgain(t *testing.T) {
 	began := time.Now()
 	s.stop()
 	require.Less(t, time.Since(began), 5*time.Second, "a stop does not wait for the next start")
-	require.Contains(t, log.String(), "it is started again")
+	require.Contains(t, log.String(), "level=ERROR msg=\"a program ended; it is started again\"")
 	require.Empty(t, s.died)
+}
+
+func TestADrainedWorkerThatIsStartedAgainIsNoError(t *testing.T) {
+	s := testSupervisor(t)
+	var log bytes.Buffer
+	s.log = slog.New(slog.NewTextHandler(&log, nil))
+	p := shell("worker", sayReady+` exit 0`)
+	p.ready, p.restart = &shellReady{}, true
+	mark := filepath.Join(t.TempDir(), "again")
+	p.again = func() []string { return []string{"-c", `touch ` + mark + `; ` + sayReady + ` sleep 60`} }
+	require.NoError(t, s.start(t.Context(), p))
+	require.Eventually(t, func() bool { _, err := os.Stat(mark); return err == nil }, 10*time.Second, 20*time.Millisecond)
+	s.stop()
+	require.NotContains(t, log.String(), "level=ERROR")
+	require.Contains(t, log.String(), "it is started again")
 }
 
 // TestNoChildOutlivesItsParent runs this test binary as a parent that is killed.
