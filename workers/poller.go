@@ -63,7 +63,7 @@ func (p *poller) wanted() string {
 // Run polls until ctx ends. Then it returns when the jobs have ended, or after limit: the process takes what is left with it.
 func (p *poller) Run(ctx context.Context, limit time.Duration) error {
 	var current worker.Worker
-	polled := ""
+	polled, said := "", ""
 	stop := func() {
 		if current != nil {
 			p.stopping.Go(current.Stop)
@@ -78,10 +78,12 @@ func (p *poller) Run(ctx context.Context, limit time.Duration) error {
 			if queue != "" {
 				w, err := p.begin(queue)
 				if err != nil {
-					p.log.Warn("polling cannot begin; trying again", "queue", queue, "error", err)
-					again = time.After(pollAgain)
+					if err.Error() != said { // an outage may last
+						p.log.Warn("polling cannot begin; trying again", "queue", queue, "error", err)
+					}
+					again, said = time.After(pollAgain), err.Error()
 				} else {
-					current, polled = w, queue
+					current, polled, said = w, queue, ""
 				}
 			}
 		}
