@@ -70,7 +70,8 @@ type beat struct {
 	at       time.Time     // by the worker's clock
 	every    time.Duration // since the one before
 	used     int           // activities that it runs
-	alive    bool          // see pulses
+	fresh    bool          // see pulses: what it says is true still. The server lists it for minutes after the last one
+	alive    bool          // fresh, and it polls
 	felt     time.Time     // when it was sent, by our clock
 }
 

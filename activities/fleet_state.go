@@ -85,7 +85,8 @@ func (p pulses) feel(now time.Time, beats []beat) {
 		if b.every > 0 {
 			every = min(max(b.every, time.Second), 2*usualBeat)
 		}
-		b.felt, b.alive = at, !b.stopping && now.Sub(at) <= missedBeats*every
+		b.felt, b.fresh = at, now.Sub(at) <= missedBeats*every
+		b.alive = b.fresh && !b.stopping
 	}
 	for key := range p {
 		if !present[key] {
@@ -171,7 +172,9 @@ func look(state post.WorkerState, g post.Group, beats []beat, facts queueFacts, 
 		if b.queue != g.Queue {
 			continue
 		}
-		s.used += b.used
+		if b.fresh {
+			s.used += b.used
+		}
 		if b.alive {
 			s.live, s.felt = true, earlier(s.felt, b.felt)
 		}
@@ -214,7 +217,7 @@ func look(state post.WorkerState, g post.Group, beats []beat, facts queueFacts, 
 func leftBehind(kind string, state post.WorkerState, beats []beat) int {
 	used := 0
 	for _, b := range beats {
-		if b.identity == state.Report.Instance && strings.HasPrefix(b.queue, kind+".") &&
+		if b.fresh && b.identity == state.Report.Instance && strings.HasPrefix(b.queue, kind+".") &&
 			!slices.ContainsFunc(state.Report.Groups, func(g post.Group) bool { return g.Queue == b.queue }) {
 			used += b.used
 		}

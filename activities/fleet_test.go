@@ -205,6 +205,12 @@ func TestWhoIsThere(t *testing.T) {
 			left.Status = enums.WORKER_STATUS_SHUTTING_DOWN
 			s.beats = append(s.beats, left)
 		}, 3, 2, ""},
+		"its proofs for a queue that it has left ended long ago": {func(s *fleetServer, w *post.WorkerState) {
+			left, before := heartbeat(gpus("gpu-1", 2, "a", "b"), time.Minute, 1), heartbeat(*w, time.Minute, 1)
+			before.WorkerInstanceKey += " before a pause"
+			left.Status, before.Status = enums.WORKER_STATUS_SHUTTING_DOWN, enums.WORKER_STATUS_SHUTTING_DOWN
+			s.beats = append(s.beats, left, before)
+		}, 3, 1, ""},
 		"the server knows no list of workers": {func(s *fleetServer, w *post.WorkerState) {
 			s.noList = true
 			s.queues = map[string]*workflowservice.DescribeTaskQueueResponse{queueOf(second): {Pollers: []*taskqueuepb.PollerInfo{
