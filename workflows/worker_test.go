@@ -345,6 +345,25 @@ func TestNothingIsLostBetweenTwoRuns(t *testing.T) {
 	require.Equal(t, changed, next.Report)
 }
 
+// A worker that crashes every second reports every second, and never takes its orders.
+func TestHistoryOfAWorkerThatCrashesAllTheTimeEnds(t *testing.T) {
+	a := newAttended(t)
+	a.env.OnActivity(workflows.ActivityApplyOrders, mock.Anything, mock.Anything).After(11 * time.Second).Return(errors.New("it has crashed"))
+	var crash func()
+	crash = func() {
+		a.report.Instance += "'"
+		a.env.SignalWorkflow(workflows.SignalReport, a.report)
+		if a.env.Now().Sub(a.began) < time.Hour {
+			a.after(time.Second, crash)
+		}
+	}
+	a.after(time.Second, crash)
+	a.after(time.Minute, func() { a.env.SetContinueAsNewSuggested(true) })
+	a.after(2*time.Minute, func() { a.env.SetCurrentHistoryLength(20_001) })
+	a.run(post.WorkerState{Report: a.report})
+	require.InDelta(t, 2, a.env.Now().Sub(a.began).Minutes(), 1)
+}
+
 func TestFleetIsBalancedForEver(t *testing.T) {
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestWorkflowEnvironment()
