@@ -25,6 +25,7 @@ type Attempts interface {
 	RecordActivityHeartbeat(ctx context.Context, taskToken []byte, details ...any) error
 	DescribeWorkflowExecution(ctx context.Context, workflowID, runID string) (*workflowservice.DescribeWorkflowExecutionResponse, error)
 	SignalWorkflow(ctx context.Context, workflowID, runID, signalName string, arg any) error
+	CompleteActivity(ctx context.Context, taskToken []byte, result any, err error) error
 }
 
 // Why proving was stopped.

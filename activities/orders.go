@@ -85,7 +85,8 @@ func (o *WorkerOrders) beat(ctx context.Context, token []byte, name string) erro
 }
 
 // ApplyOrders makes orders hold on this worker.
-func (o *WorkerOrders) ApplyOrders(ctx context.Context, in workflows.OrdersInput) error {
+func (o *WorkerOrders) ApplyOrders(ctx context.Context, in workflows.OrdersInput) (err error) {
+	defer func() { answer(ctx, o.Temporal, o.Log, nil, err) }()
 	if err := o.Worker.Apply(ctx, in); err != nil {
 		return fmt.Errorf("applying orders: %w", err)
 	}

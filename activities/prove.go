@@ -59,15 +59,16 @@ func (p *Prover) proofs() *Proofs {
 
 // GenerateWindowPoSt makes one proof. It outlives a Temporal that goes away: the proving does not hang on the activity's
 // context, and nothing is returned before Temporal can hear it (see attempt). Attempts of the same job on this worker share one proof.
-func (p *Prover) GenerateWindowPoSt(ctx context.Context, job post.Job) (post.Proof, error) {
+func (p *Prover) GenerateWindowPoSt(ctx context.Context, job post.Job) (proof post.Proof, err error) {
 	info := activity.GetInfo(ctx)
 	log := p.Log.With("deadline", job.Deadline.String(), "partitions", job.Partitions, "try", job.Try)
+	defer func() { answer(ctx, p.Temporal, log, proof, err) }()
 	p.observe(Observation{Kind: ObservedStart, Size: sizeOf(job), Waited: waited(info), Attempt: int(info.Attempt)})
 	if proof, known := p.proofs().recall(job); known {
 		log.Info("this proof was made before and is given again", "job", job.Key())
 		return proof, nil
 	}
-	proof, err := p.prove(ctx, job, info, log)
+	proof, err = p.prove(ctx, job, info, log)
 	if err != nil {
 		err = failure(p.Worker, err)
 		p.observe(Observation{Kind: ObservedFailure, Size: sizeOf(job), Failure: failureOf(err), Attempt: int(info.Attempt)})
@@ -81,7 +82,7 @@ func (p *Prover) prove(ctx context.Context, job post.Job, info activity.Info, lo
 	if job.Elsewhere && info.Attempt <= refusedAttempts && allAvoided(p.Cards.Status(), p.avoid(job)) {
 		return post.Proof{}, errRefused
 	}
-	if err := p.reachable(ctx, job); err != nil {
+	if err := p.reachable(context.WithoutCancel(ctx), job); err != nil {
 		return post.Proof{}, err
 	}
 	leaving, leave := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -114,7 +115,7 @@ func (p *Prover) prove(ctx context.Context, job post.Job, info activity.Info, lo
 
 // fly makes the proof of a flight.
 func (p *Prover) fly(ctx context.Context, f *flight, job post.Job, log *slog.Logger) {
-	until, _ := ctx.Deadline()
+	until := closes(ctx)
 	defer func() {
 		if broken := recover(); broken != nil { // the SDK's own net is in another goroutine
 			log.Error("proving panicked", "panic", broken, "stack", string(debug.Stack()))

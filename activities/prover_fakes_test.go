@@ -41,6 +41,7 @@ type attempts struct {
 	signals    []post.Proof
 	claims     []post.Claim
 	nows       []post.WorkerNow
+	completed  []any // results, or errors, of activities that did not answer by returning
 }
 
 func (a *attempts) RecordActivityHeartbeat(_ context.Context, _ []byte, details ...any) error {
@@ -74,6 +75,16 @@ func (a *attempts) SignalWorkflow(_ context.Context, _, _, name string, arg any)
 	case workflows.SignalProofClaimed:
 		a.claims = append(a.claims, arg.(post.Claim))
 	}
+	return nil
+}
+
+func (a *attempts) CompleteActivity(_ context.Context, _ []byte, result any, err error) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err != nil {
+		result = err
+	}
+	a.completed = append(a.completed, result)
 	return nil
 }
 
