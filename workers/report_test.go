@@ -3,6 +3,7 @@ package workers
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 	"testing"
 	"time"
 
@@ -41,5 +42,20 @@ func TestTwins(t *testing.T) {
 		t.Run(situation, func(t *testing.T) {
 			require.Equal(t, c.want, isTwin(self, c.last, c.other, c.seen, now))
 		})
+	}
+}
+
+func TestShortVersion(t *testing.T) {
+	const commit = "cab9fbdff50640c4d805a5134786435d448611b5"
+	for situation, c := range map[string]struct{ version, commit, want string }{
+		"a release":               {"v1.2.0", commit, "v1.2.0 cab9fbdff506"},
+		"after a release":         {"v1.2.1-0.20261121015513-cab9fbdff506", commit, "v1.2.1-0.20261121015513-cab9fbdff506"},
+		"before any release":      {"v0.0.0-20261121015513-cab9fbdff506", commit, "cab9fbdff506"},
+		"with changes of its own": {"v0.0.0-20261121015513-cab9fbdff506+dirty", commit, "cab9fbdff506+dirty"},
+		"not from a repository":   {"(devel)", "", "(devel)"},
+		"nothing known":           {"", commit, "(devel) cab9fbdff506"},
+	} {
+		info := &debug.BuildInfo{Main: debug.Module{Version: c.version}, Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: c.commit}}}
+		require.Equal(t, c.want, shortVersion(info), situation)
 	}
 }

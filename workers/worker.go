@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -264,13 +265,25 @@ func version() string {
 	if !known {
 		return "unknown"
 	}
-	commit := ""
+	return shortVersion(info)
+}
+
+// shortVersion is the release and the commit; of what is no release only the commit, because a list of workers is wide enough.
+func shortVersion(info *debug.BuildInfo) string {
+	version, commit := cmp.Or(info.Main.Version, "(devel)"), ""
 	for _, setting := range info.Settings {
 		if setting.Key == "vcs.revision" && len(setting.Value) >= 12 {
-			commit = " " + setting.Value[:12]
+			commit = setting.Value[:12]
 		}
 	}
-	return cmp.Or(info.Main.Version, "(devel)") + commit
+	switch at := strings.Index(version, commit); {
+	case commit == "" || at >= 0 && !strings.HasPrefix(version, "v0.0.0-"):
+		return version
+	case at >= 0:
+		return version[at:] // with "+dirty", if it is
+	default:
+		return version + " " + commit
+	}
 }
 
 // reportParameters says at start which of the usual parameters are missing, instead of at the first proof. A daemon, which checks
