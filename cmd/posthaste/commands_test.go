@@ -73,17 +73,18 @@ func TestBadCommandLines(t *testing.T) {
 		args []string
 		want string
 	}{
-		"an unknown command":        {[]string{"upp"}, `unknown command "upp" for "posthaste"`},
+		"an unknown command":        {[]string{"upp"}, `unknown command "upp" for "posthaste"; did you mean up?`},
+		"a misspelt worker command": {[]string{"worker", "lst"}, `unknown command "lst" for "posthaste worker"; did you mean list?`},
 		"an unknown flag":           {[]string{"version", "--yaml"}, "unknown flag: --yaml"},
-		"an argument too many":      {[]string{"init", "x"}, `unknown command "x" for "posthaste init"`},
+		"an argument too many":      {[]string{"init", "x"}, `unknown command "x" for "posthaste init"; usage: posthaste init [flags]`},
 		"no configuration":          {[]string{"up", "--config", "/none/p.toml"}, "there is no configuration at /none/p.toml; `posthaste init` writes one"},
 		"a broken configuration":    {[]string{"up", "--config", broken}, broken + ":2:1: log.levle: unknown key; in log there may be level, format"},
 		"a level that is none":      {[]string{"demo", "--log-level", "loud"}, `--log-level: "loud" is no log level; there are debug, info, warn and error`},
 		"a demo of nothing":         {[]string{"demo", "--deadlines", "0"}, "--deadlines 0: at least 1"},
 		"a demo without a worker":   {[]string{"demo", "--workers", "0"}, "--workers 0 --cards 2: at least 1 of each, and at most 64 cards in all"},
 		"a folder that was used":    {[]string{"demo", "--dir", usedDir(t)}, "DIR holds an earlier demo; give --dir another folder, or remove it"},
-		"an unknown processor":      {[]string{"processor", "snap"}, `unknown command "snap" for "posthaste processor"`},
-		"a completion for what not": {[]string{"completion", "tcsh"}, `unknown command "tcsh" for "posthaste completion"`},
+		"an unknown processor":      {[]string{"processor", "snap"}, `unknown command "snap" for "posthaste processor"; ` + "`posthaste processor --help` lists them"},
+		"a completion for what not": {[]string{"completion", "tcsh"}, `unknown command "tcsh" for "posthaste completion"; did you mean bash or fish or zsh?`},
 	} {
 		t.Run(situation, func(t *testing.T) {
 			stdout, _, err := run(t, c.args...)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -89,15 +90,33 @@ func newRoot(a *app) *cobra.Command {
 }
 
 // refuseUnknown makes commands that only hold others show their help, and fail when they are given a name that none has:
-// left alone they would show help and report success.
+// left alone they would show help and report success. All say what they want when their arguments are not right.
 func refuseUnknown(cmd *cobra.Command) {
 	if !cmd.Runnable() {
 		cmd.Args = cobra.NoArgs
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
+	if right := cmd.Args; right != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error { return explainArgs(cmd, args, right(cmd, args)) }
+	}
 	for _, sub := range cmd.Commands() {
 		refuseUnknown(sub)
 	}
+}
+
+// explainArgs adds to a complaint about arguments what a command takes, or which of its subcommands may have been meant.
+func explainArgs(cmd *cobra.Command, args []string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if !cmd.HasAvailableSubCommands() {
+		return fmt.Errorf("%w; usage: %s", err, cmd.UseLine())
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	if meant := cmd.SuggestionsFor(args[0]); len(meant) > 0 {
+		return fmt.Errorf("%w; did you mean %s?", err, strings.Join(meant, " or "))
+	}
+	return fmt.Errorf("%w; `%s --help` lists them", err, cmd.CommandPath())
 }
 
 // load reads the configuration and makes the logger that it asks for, which then tells the configuration's warnings.

@@ -273,7 +273,7 @@ func TestSteeringWorkers(t *testing.T) {
 		"forget one that is alive": {[]string{"forget", "w1"}, nil, "",
 			"worker w1 is alive (running) and would come back; stop it first, or give --force to drop its orders and fences"},
 		"forget it all the same": {[]string{"forget", "w1", "--force"}, []string{"terminate worker-w1"}, "w1: forgotten, with its orders and fences\n", ""},
-		"no name":                {[]string{"pause"}, nil, "", "requires at least 1 arg(s), only received 0"},
+		"no name":                {[]string{"pause"}, nil, "", "requires at least 1 arg(s), only received 0; usage: posthaste worker pause NAME… [flags]"},
 	} {
 		t.Run(situation, func(t *testing.T) {
 			f := fleet(t)
