@@ -148,7 +148,8 @@ func (s *status) print(out io.Writer, now time.Time) {
 		return
 	}
 	t := newTable(out)
-	t.AppendHeader(table.Row{"Miner", "Deadline", "Partition", "State", "Sectors", "Skipped", "Tries", "Card", "Open", "Close", "Landed", "Waits for", "Reason"})
+	t.AppendHeader(table.Row{"Miner", "Deadline", "Partition", "State", "Sectors", "Skipped", "Tries", "Card", "Open", "Close", "Landed"})
+	var why notes
 	for _, row := range s.Deadlines {
 		d := row.Board.Deadline
 		state := string(row.Board.State)
@@ -156,7 +157,8 @@ func (s *status) print(out io.Writer, now time.Time) {
 			state += " (" + row.Status + ")"
 		}
 		if len(row.Board.Partitions) == 0 {
-			t.AppendRow(table.Row{post.MinerName(d.Miner), d.Index, "", state, "", "", "", "", d.Open, d.Close, "", "", row.Board.Reason})
+			t.AppendRow(table.Row{post.MinerName(d.Miner), d.Index, "", state, "", "", "", "", d.Open, d.Close, ""})
+			why.add(d.String(), row.Board.Reason)
 		}
 		for _, p := range row.Board.Partitions {
 			landed := any("")
@@ -164,12 +166,17 @@ func (s *status) print(out io.Writer, now time.Time) {
 				landed = p.Landed
 			}
 			t.AppendRow(table.Row{post.MinerName(d.Miner), d.Index, p.Index, p.State, p.Sectors, p.CountSkipped(), p.Tries,
-				row.Card(p), d.Open, d.Close, landed, p.Waits, p.Reason})
+				row.Card(p), d.Open, d.Close, landed})
+			where := fmt.Sprintf("%s partition %d", d, p.Index)
+			if p.Waits != "" {
+				why.add(where, "waiting: "+p.Waits)
+			}
+			why.add(where, p.Reason)
 		}
 	}
-	t.SetColumnConfigs([]table.ColumnConfig{{Name: "Waits for", WidthMax: 60}, {Name: "Reason", WidthMax: 60}})
 	t.SuppressEmptyColumns()
 	t.Render()
+	why.print(out)
 }
 
 // printWorkers is the short table of the workers; `posthaste worker list` and `info` have the rest.

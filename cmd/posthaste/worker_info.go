@@ -146,7 +146,8 @@ func rulesText(rules []post.Rule) string {
 
 func printCards(out io.Writer, v workers.WorkerView, colours bool) {
 	t := newTable(out)
-	t.AppendHeader(table.Row{"Card", "Pool", "Device", "CPUs", "Places", "Weight", "State", "PID", "Job", "Phase", "Seconds", "Proofs", "Failures", "Restarts", "Last error"})
+	t.AppendHeader(table.Row{"Card", "Pool", "Device", "CPUs", "Places", "Weight", "State", "PID", "Job", "Phase", "Seconds", "Proofs", "Failures", "Restarts"})
+	var errs notes
 	for _, c := range v.Cards {
 		state := c.State
 		if c.Fence != nil {
@@ -164,11 +165,13 @@ func printCards(out io.Writer, v workers.WorkerView, colours bool) {
 			pool += " (winning)"
 		}
 		t.AppendRow(table.Row{c.Name, pool, deviceText(c.Device), c.CPUs, c.Places, max(c.Weight, 1), paint(state, workerColours[state], colours), pid, c.Job, c.Phase, seconds,
-			c.Proofs, c.Failures, c.Restarts, c.Error})
+			c.Proofs, c.Failures, c.Restarts})
+		errs.add("Card "+c.Name+", last error", strings.TrimPrefix(c.Error, "card "+c.Name+": "))
 	}
-	t.SetColumnConfigs([]table.ColumnConfig{{Name: "Last error", WidthMax: 60}, {Name: "Job", WidthMax: 40}})
+	t.SetColumnConfigs([]table.ColumnConfig{{Name: "Job", WidthMax: 40}})
 	t.SuppressEmptyColumns()
 	t.Render()
+	errs.print(out)
 }
 
 // deviceText is a GPU for people: its process says its name; before, only CUDA_VISIBLE_DEVICES' numbers are known.

@@ -79,16 +79,16 @@ func (c *connection) explain(err error) error {
 func printWorkers(out io.Writer, views []workers.WorkerView, now time.Time) {
 	colours := colourful(out)
 	t := newTable(out)
-	t.AppendHeader(table.Row{"Worker", "State", "Host", "Pool", "Queue", "Cards", "Jobs", "Proofs", "Failures", "Lost stores", "Version", "Last seen"})
+	t.AppendHeader(table.Row{"Worker", "State", "Host", "Pool", "Queue", "Cards", "Jobs", "Proofs", "Failures", "Lost stores", "Version"})
 	for _, v := range views {
 		t.AppendRow(table.Row{
 			v.Name, stateCell(v, now, colours), v.Host, list(v.Groups, func(g post.Group) string { return g.Pool }),
 			list(v.Groups, func(g post.Group) string { return g.Queue }), cardsCell(v, colours), jobsCell(v),
 			v.Count(func(c workers.CardView) int { return c.Proofs }), v.Count(func(c workers.CardView) int { return c.Failures }),
-			list(v.LostStores, func(s post.LostStore) string { return s.Name }), v.Version, ago(v.Seen, now),
+			list(v.LostStores, func(s post.LostStore) string { return s.Name }), v.Version,
 		})
 	}
-	t.SuppressEmptyColumns() // it is wide enough without
+	t.SuppressEmptyColumns() // it is wide enough without; when a worker was seen last stands in the state of one that is gone
 	t.Render()
 }
 
@@ -113,7 +113,7 @@ func stateCell(v workers.WorkerView, now time.Time, colours bool) string {
 		cell += ": " + v.Why
 	case workers.WorkerGone:
 		if !v.Seen.IsZero() {
-			cell += " since " + v.Seen.Local().Format("01-02 15:04:05")
+			cell += " since " + when(v.Seen, now)
 		}
 	}
 	if v.Paused != "" && v.State != workers.WorkerPaused {
@@ -152,6 +152,14 @@ func jobsCell(v workers.WorkerView) string {
 		}
 		return strings.TrimSpace(fmt.Sprintf("%s %s %s", c.Name, c.Job, c.Phase))
 	})
+}
+
+// when is a time of the last day, or a date and time; both as short as a column wants it.
+func when(t, now time.Time) string {
+	if now.Sub(t) < 24*time.Hour {
+		return t.Local().Format(time.TimeOnly)
+	}
+	return t.Local().Format("01-02 15:04")
 }
 
 // ago is how long something is over, to the second; empty if it never was.

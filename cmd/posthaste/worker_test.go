@@ -314,7 +314,7 @@ func TestStatusShowsWhatJobsWaitFor(t *testing.T) {
 	}}
 	out, err := f.command(t, "status")
 	require.NoError(t, err)
-	for _, want := range []string{"Daemon h1@5: seen ", "│ w1     │ running ", "WAITS FOR", "a worker with store store-z"} {
+	for _, want := range []string{"Daemon h1@5: seen ", "│ w1     │ running ", "\nf01000/7 partition 0: waiting: a worker with store store-z\n"} {
 		require.Contains(t, out, want)
 	}
 	out, err = f.command(t, "status", "--json")
