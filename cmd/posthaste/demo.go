@@ -63,10 +63,10 @@ what. It exits 0 only if every partition was posted and verified by the chain, n
 	f.StringVar(&o.dir, "dir", "", "`folder` for everything of this run (default: a new one among the temporary files, removed when all went well)")
 	f.StringVar(&o.chain, "chain", "", "the chain `program` (default: posthaste-devnet beside this one)")
 	f.StringArrayVar(&o.chainArgs, "chain-arg", nil, "one more `argument` for the chain program; may be repeated")
-	f.IntVar(&o.deadlines, "deadlines", 8, "stop after so `many`")
-	f.IntVar(&o.workers, "workers", 1, "so `many` worker processes")
-	f.IntVar(&o.cards, "cards", 2, "so `many` cards in each of them")
-	f.DurationVar(&o.timeout, "timeout", 30*time.Minute, "give up after so `long`")
+	f.IntVar(&o.deadlines, "deadlines", 8, "stop after this `number` of deadlines")
+	f.IntVar(&o.workers, "workers", 1, "`number` of worker processes")
+	f.IntVar(&o.cards, "cards", 2, "`number` of cards of each worker")
+	f.DurationVar(&o.timeout, "timeout", 30*time.Minute, "give up after this `time`")
 	f.BoolVar(&o.stay, "stay", false, "keep everything running afterwards, until Ctrl-C")
 	f.BoolVar(&o.asJSON, "json", false, "print the result as one JSON object on stdout")
 	return cmd
@@ -132,7 +132,12 @@ func (a *app) demo(ctx context.Context, o demoOptions, log *slog.Logger) (err er
 			return err
 		}
 	}
-	return result.err(o.deadlines)
+	if err := result.err(o.deadlines); err != nil {
+		why := whyMissed(d.rows, deadlines)
+		why.print(a.stderr)
+		return fmt.Errorf("%w; the logs are in %s", err, o.dir)
+	}
+	return nil
 }
 
 // demoDir makes the run's folder. One that was used before is refused: its Temporal would go on with another chain's

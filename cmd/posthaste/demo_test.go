@@ -239,3 +239,21 @@ func TestTheDemosConfigurations(t *testing.T) {
 	d.workers = 1
 	require.Equal(t, "demo", d.workerName(0))
 }
+
+func TestWhyMissed(t *testing.T) {
+	row := func(index uint64, partitions ...post.PartitionResult) workers.Row {
+		d := post.Deadline{Miner: 1000, Index: index}
+		return workers.Row{WorkflowID: d.WorkflowID(), Board: post.Result{Deadline: d, Partitions: partitions}}
+	}
+	var report chainReport
+	require.NoError(t, json.Unmarshal([]byte(reportJSON("", missed, good, missed, missed)), &report))
+	why := whyMissed([]workers.Row{
+		row(0, post.PartitionResult{Reason: "of a run before"}),
+		row(0, post.PartitionResult{Reason: "no time"}),
+		row(1, post.PartitionResult{Reason: "posted all the same"}),
+		row(2, post.PartitionResult{Waits: "no time"}),
+	}, report.Deadlines)
+	var out strings.Builder
+	why.print(&out)
+	require.Equal(t, "f01000/0 partition 0, f01000/2 partition 0: no time\nf01000/3 partition 0: no workflow knew of it\n", out.String())
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -138,6 +139,25 @@ func provenBy(rows []workers.Row, deadlines []reportDeadline) proven {
 		}
 	}
 	return out
+}
+
+// whyMissed reads off the board what kept the partitions that nobody posted.
+func whyMissed(rows []workers.Row, deadlines []reportDeadline) notes {
+	reasons := map[provenKey]string{}
+	for _, r := range rows { // of several runs of a workflow, the oldest first
+		for _, p := range r.Board.Partitions {
+			reasons[provenKey{r.WorkflowID, p.Index}] = cmp.Or(p.Reason, p.Waits)
+		}
+	}
+	var why notes
+	for _, d := range deadlines {
+		for _, p := range d.Partitions {
+			if p.Sectors > 0 && !p.Posted {
+				why.add(fmt.Sprintf("%s/%d partition %d", d.Miner, d.Index, p.Index), cmp.Or(reasons[provenKey{d.workflowID(), p.Index}], "no workflow knew of it"))
+			}
+		}
+	}
+	return why
 }
 
 // count counts the partitions of each card, with those that proved none.
