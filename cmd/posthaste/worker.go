@@ -48,7 +48,7 @@ func newWorkerRun(a *app) *cobra.Command {
 			return runProcess(cmd.Context(), log, workers.Worker(c, log))
 		},
 	}
-	cmd.Flags().StringVar(&extProver, "ext-prover-config", "", "a damocles-manager's ext-prover.cfg, whose cards are taken in place of the configuration's (`file`)")
+	cmd.Flags().StringVar(&extProver, "ext-prover-config", "", "a damocles-manager's ext-prover.cfg, a `file` whose cards are taken in place of the configuration's")
 	cmd.Flags().BoolVar(&drain, "drain", false, "on SIGTERM, finish what is running before the process ends, however long that takes (worker.drain)")
 	return cmd
 }
