@@ -63,6 +63,7 @@ type attempt struct {
 	stop     context.CancelCauseFunc // of this attempt's part in the proving
 	every    time.Duration           // between heartbeats
 	claims   int                     // heartbeats since it was found gone; of its own goroutine
+	away     bool                    // Temporal did not answer the last one; likewise
 
 	news chan struct{} // another card or phase: beat soon
 
@@ -196,6 +197,8 @@ func (a *attempt) beat() standing {
 	defer cancel()
 	err := a.temporal.RecordActivityHeartbeat(ctx, a.token, a.current())
 	var canceled *temporal.CanceledError
+	was := a.away
+	a.away = false
 	var notFound *serviceerror.NotFound
 	switch {
 	case err == nil:
@@ -205,7 +208,9 @@ func (a *attempt) beat() standing {
 	case errors.As(err, &notFound):
 		return a.wanted(ctx)
 	default:
-		a.log.Warn("Temporal does not answer a heartbeat; the proof goes on", "error", err)
+		if a.away = true; !was { // an outage may last, and a worker have many jobs
+			a.log.Warn("Temporal does not answer heartbeats; the proof goes on", "error", err)
+		}
 		return unreachable
 	}
 }

@@ -3,6 +3,8 @@ package activities_test
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -140,6 +142,8 @@ func TestTemporalIsAwayWhileProving(t *testing.T) {
 				close(proven)
 				return aProof(), nil
 			})
+			var log strings.Builder
+			p.Log = slog.New(slog.NewTextHandler(&log, nil))
 			go func() {
 				_, err := prove(t, p, theJob(), nil)
 				returned <- err
@@ -154,6 +158,7 @@ func TestTemporalIsAwayWhileProving(t *testing.T) {
 			server.answers(c.back)
 			require.NoError(t, <-returned)
 			assert.Len(t, server.signals, c.say)
+			assert.Equal(t, 1, strings.Count(log.String(), "does not answer"), "said once")
 		})
 	}
 	t.Run("and then not sure whether the workflow waits", func(t *testing.T) {
