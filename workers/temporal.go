@@ -39,7 +39,7 @@ func Dial(c config.Temporal, identity string, log *slog.Logger) (client.Client, 
 func dial(c config.Temporal, identity string, beats time.Duration, m *metrics, log *slog.Logger) (client.Client, error) {
 	options := client.Options{
 		HostPort: c.Address, Namespace: c.Namespace, Identity: identity,
-		Logger:                  sdklog.NewStructuredLogger(log),
+		Logger:                  sdklog.NewStructuredLogger(newSparse(log)),
 		WorkerHeartbeatInterval: beats,
 	}
 	if m != nil {
