@@ -62,8 +62,9 @@ type attempt struct {
 	log      *slog.Logger
 	stop     context.CancelCauseFunc // of this attempt's part in the proving
 	every    time.Duration           // between heartbeats
-	claims   int                     // heartbeats since it was found gone; of its own goroutine
-	away     bool                    // Temporal did not answer the last one; likewise
+	away     bool                    // Temporal did not answer the last heartbeat; of the goroutine that beats, and of deliver after that
+	claims   int                     // heartbeats since it was found gone; likewise
+	claimed  string                  // the card of the last claim; likewise
 
 	news chan struct{} // another card or phase: beat soon
 
@@ -172,23 +173,32 @@ func (a *attempt) look(f *flight) error {
 		return errShared
 	}
 	if a.claims%claimBeats == 0 {
-		a.claim(f.card())
+		if a.claims == 0 {
+			a.log.Warn("the attempt timed out, but the proof is wanted: claiming it", "card", f.card())
+		}
+		a.claimed = f.card()
+		a.claim(post.Claim{JobKey: a.job.Key(), Card: a.claimed})
 	}
 	a.claims++
 	return nil
 }
 
-// claim tells the workflow that the proof is half done here.
-func (a *attempt) claim(card string) {
+// claim tells the workflow that the proof is half done here, or that it will not be done after all. It says whether that need not be said again.
+func (a *attempt) claim(claim post.Claim) bool {
 	ctx, cancel := context.WithTimeout(a.ctx, answerWithin)
 	defer cancel()
-	if a.claims == 0 {
-		a.log.Warn("the attempt timed out, but the proof is wanted: claiming it", "card", card)
+	err := a.temporal.SignalWorkflow(ctx, a.workflow.ID, a.workflow.RunID, workflows.SignalProofClaimed, claim)
+	var notFound *serviceerror.NotFound
+	if err != nil && !errors.As(err, &notFound) {
+		a.log.Warn("claiming the proof, or giving the claim up, failed; trying again", "workflow", a.workflow.ID, "over", claim.Over, "error", err)
+		return false
 	}
-	err := a.temporal.SignalWorkflow(ctx, a.workflow.ID, a.workflow.RunID, workflows.SignalProofClaimed, post.Claim{JobKey: a.job.Key(), Card: card})
-	if err != nil {
-		a.log.Warn("claiming the proof failed; trying again", "workflow", a.workflow.ID, "error", err)
-	}
+	return true
+}
+
+// giveUp tells the workflow that there will be no proof, if it has been told that there would: else it would wait for it.
+func (a *attempt) giveUp() bool {
+	return a.claims == 0 || a.claim(post.Claim{JobKey: a.job.Key(), Card: a.claimed, Over: true})
 }
 
 // beat sends one heartbeat and reads the answer.
@@ -249,7 +259,7 @@ func proven(memo *commonpb.Memo, job post.Job) bool {
 	return len(board.Partitions) > 0
 }
 
-// deliver waits until Temporal hears us and makes sure that a proof reaches the workflow. A worker that is stopping does
+// deliver waits until Temporal hears us and makes sure that a proof reaches the workflow, or the news that a claimed one will not. A worker that is stopping does
 // not wait for ever: its proof is lost with it either way.
 func (a *attempt) deliver(proof *post.Proof, stopping <-chan struct{}) {
 	for pause := a.every / 15; ; pause = min(2*pause, 5*time.Second) {
@@ -257,7 +267,7 @@ func (a *attempt) deliver(proof *post.Proof, stopping <-chan struct{}) {
 		case alive, unwanted:
 			return
 		case gone:
-			if proof == nil || a.signal(*proof) {
+			if proof == nil && a.giveUp() || proof != nil && a.signal(*proof) {
 				return
 			}
 		}

@@ -73,7 +73,7 @@ func TestAnAttemptThatIsGoneDeliversBySignal(t *testing.T) {
 	}
 }
 
-// A failure of an attempt that is gone concerns nobody any more: its successor runs.
+// A failure of an attempt that is gone concerns nobody any more: its successor runs, or may as soon as it is known that the claim is over.
 func TestAnAttemptThatIsGoneFails(t *testing.T) {
 	server := &attempts{described: info(running, post.StateProving)}
 	p := newProver(server, func(_ context.Context, _ prover.Task, _ []string, progress func(post.Progress)) (*prover.Result, error) {
@@ -85,6 +85,10 @@ func TestAnAttemptThatIsGoneFails(t *testing.T) {
 	_, err := prove(t, p, theJob(), nil)
 	failed(t, err, post.FailureProve, false)
 	assert.Empty(t, server.signals)
+	claims := server.claimed()
+	require.NotEmpty(t, claims)
+	assert.Equal(t, post.Claim{JobKey: theJob().Key(), Card: "w/c0"}, claims[0])
+	assert.Equal(t, post.Claim{JobKey: theJob().Key(), Card: "w/c0", Over: true}, claims[len(claims)-1])
 }
 
 // What no card has begun is not worth a claim: its successor may start at once, here or elsewhere.

@@ -159,6 +159,7 @@ func Avoids(avoid []string, card string) bool {
 type Claim struct {
 	JobKey string `json:"job_key"`
 	Card   string `json:"card"`
+	Over   bool   `json:"over,omitempty"` // it has failed, or was given up: somebody else may begin
 }
 
 // Routed says that a waiting job was moved, or what it waits for now.

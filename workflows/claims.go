@@ -34,8 +34,8 @@ func (c *claims) made(card string, now time.Time) {
 	*c = append(*c, claim{card: card, until: now.Add(claimHolds)})
 }
 
-// kept ends a card's claim: its proof has come, good or bad.
-func (c claims) kept(card string) {
+// end ends a card's claim: its proof has come, good or bad, or never will.
+func (c claims) end(card string) {
 	for i := range c {
 		if c[i].card == card {
 			c[i].until = time.Time{}
@@ -101,7 +101,11 @@ func (d *deadline) hearClaims(ctx workflow.Context) {
 		}
 		d.wake(ctx)
 		for _, p := range d.partitions {
-			if p.waitsFor(claim.JobKey) {
+			switch {
+			case !p.waitsFor(claim.JobKey):
+			case claim.Over:
+				p.claims.end(claim.Card)
+			default:
 				p.claims.made(claim.Card, workflow.Now(ctx))
 			}
 		}

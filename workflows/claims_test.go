@@ -138,6 +138,20 @@ func TestFalseProofEndsTheClaimAtOnce(t *testing.T) {
 	require.Equal(t, time.Minute+time.Second, s.times[1])
 }
 
+func TestCardThatFailsGivesItsClaimUpAtOnce(t *testing.T) {
+	s := newStory(t)
+	s.claims("w9/gpu3", 30*time.Second, time.Minute)
+	s.after(time.Minute+time.Second, func() {
+		s.env.SignalWorkflow(workflows.SignalProofClaimed, post.Claim{JobKey: s.theJob().Key(), Card: "w9/gpu3", Over: true})
+	})
+	result, err := s.run()
+	require.NoError(t, err)
+	require.Equal(t, "w1/gpu0", result.Partitions[0].Card)
+	require.Equal(t, []string{"prove-0-1", "prove-0-2"}, s.ids())
+	require.Equal(t, time.Minute+time.Second, s.times[1])
+	require.Equal(t, 1, result.Partitions[0].Tries)
+}
+
 func TestResetOverrulesAClaim(t *testing.T) {
 	s := newStory(t)
 	s.claims("w9/gpu3", 30*time.Second, 10*time.Minute)

@@ -55,7 +55,7 @@ const (
 	SignalMessageSettled = "MessageSettled" // to a DeadlineWorkflow: a post.MessageSettled from the sender
 	SignalSend           = "Send"           // to a SenderWorkflow: a post.MessageRequest
 
-	SignalProofClaimed = "ProofClaimed" // to a DeadlineWorkflow: a post.Claim, every few seconds while it holds
+	SignalProofClaimed = "ProofClaimed" // to a DeadlineWorkflow: a post.Claim, every few seconds while it holds, and once when it is over without a proof
 	SignalRouted       = "Routed"       // to a DeadlineWorkflow: a post.Routed
 	SignalReport       = "Report"       // to a WorkerWorkflow: a post.WorkerReport from its worker
 	SignalFence        = "Fence"        // to a WorkerWorkflow: a post.Fence that its worker has put up

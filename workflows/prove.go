@@ -303,7 +303,7 @@ func (d *deadline) hearProofs(ctx workflow.Context) {
 			} else {
 				workflow.GetLogger(ctx).Warn("a proof that came by signal is not used", "deadline", d.String(), "partition", p.Index, "reason", failed.reason)
 			}
-			p.claims.kept(proof.Card)
+			p.claims.end(proof.Card)
 		}
 	}
 }
