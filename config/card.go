@@ -120,14 +120,25 @@ func (c Card) HasGPU(machine bool) bool {
 	if c.GPU != nil {
 		return *c.GPU
 	}
-	devices, set := c.Envs["CUDA_VISIBLE_DEVICES"]
+	_, set := c.Envs["CUDA_VISIBLE_DEVICES"]
 	switch {
 	case c.Bin != "":
 		return true
 	case set:
-		return devices != "" && devices != "-1"
+		return c.namesGPU()
 	}
 	return machine
+}
+
+// WatchGPU is whether the card's process is found out when it does without its GPU. A bin of one's own of which nothing says that it
+// has one is believed.
+func (c Card) WatchGPU(machine bool) bool {
+	return c.HasGPU(machine) && (c.Bin == "" || c.GPU != nil || c.namesGPU())
+}
+
+func (c Card) namesGPU() bool {
+	devices := c.Envs["CUDA_VISIBLE_DEVICES"]
+	return devices != "" && devices != "-1"
 }
 
 // AutoCardsFor is one card for each GPU that was found, or one on the CPU if none was. Each has a folder of its own under tmp for

@@ -63,7 +63,7 @@ func cardConfig(card config.Card, machine bool) prover.CardConfig {
 	out := prover.CardConfig{
 		Name: card.Name, Bin: card.Bin, Args: card.Args, Envs: card.Envs, CleanEnv: !card.InheritEnvs,
 		Concurrent: card.Concurrent, ReadyTimeout: card.ReadyTimeout, NoRestart: !card.AutoRestart,
-		Weight: card.Weight, CPUs: card.CPUs, GPU: card.HasGPU(machine) && (card.Bin == "" || card.GPU != nil),
+		Weight: card.Weight, CPUs: card.CPUs, GPU: card.WatchGPU(machine),
 	}
 	if card.Bin == "" {
 		out.Args = []string{"--parallel-reads", strconv.Itoa(card.Reads.Parallel), "--read-timeout", card.Reads.Timeout.String()}

@@ -83,4 +83,8 @@ func TestCardConfig(t *testing.T) {
 	require.Equal(t, prover.CardConfig{Name: "a", Args: []string{"--parallel-reads", "32", "--read-timeout", "1m0s"}, GPU: true}, own)
 	foreign := cardConfig(config.Card{Name: "a", Bin: "/opt/prover", Args: []string{"x"}, Reads: reads}, true)
 	require.Equal(t, prover.CardConfig{Name: "a", Bin: "/opt/prover", Args: []string{"x"}, CleanEnv: true, NoRestart: true}, foreign)
+	onGPU := config.Card{Name: "a", Bin: "/opt/prover", Envs: map[string]string{"CUDA_VISIBLE_DEVICES": "0"}}
+	require.True(t, cardConfig(onGPU, false).GPU, "a damocles file cannot say gpu = true")
+	onGPU.Envs["CUDA_VISIBLE_DEVICES"] = "-1"
+	require.False(t, cardConfig(onGPU, true).GPU)
 }
