@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 
@@ -25,8 +26,8 @@ const (
 	recallWithin = 10 * time.Second
 	// beatenLately is how old a sign of life of another process may be: five of its heartbeats.
 	beatenLately = 10 * time.Second
-	// missedEvery is how often a worker looks whether its workflow is there still: somebody may have ended it, and without one it is given
-	// no jobs. AttendWorker mostly notices sooner.
+	// missedEvery is how often a worker looks whether its workflow is there still, and knows it: somebody may have ended it, and without one
+	// it is given no jobs. AttendWorker mostly notices sooner.
 	missedEvery = 30 * time.Second
 )
 
@@ -144,12 +145,24 @@ func (s *station) missed() {
 	}
 }
 
-// forgotten says whether Temporal has no running workflow of this worker. If in doubt, it has.
+// forgotten says whether Temporal has no running workflow of this worker, or one that takes another process for it: a report of the process
+// before may have been under way for long. If in doubt, it has not.
 func (s *station) forgotten(ctx context.Context) bool {
 	limited, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	described, err := s.temporal.DescribeWorkflowExecution(limited, workflows.WorkerWorkflowID(s.first.Name), "")
-	return notFound(err) || err == nil && described.GetWorkflowExecutionInfo().GetCloseTime() != nil
+	if err != nil {
+		return notFound(err)
+	}
+	return isForgotten(described.GetWorkflowExecutionInfo(), s.report())
+}
+
+func isForgotten(info *workflowpb.WorkflowExecutionInfo, self post.WorkerReport) bool {
+	if info.GetCloseTime() != nil {
+		return true
+	}
+	shown := workerStateOf(info, post.WorkerState{Report: self}).Report
+	return shown.Instance != self.Instance && !self.Draining
 }
 
 // recall reads what operators wanted of this worker before it was started, and makes it hold. A worker that cannot find out in time

@@ -8,8 +8,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	commonpb "go.temporal.io/api/common/v1"
+	workflowpb "go.temporal.io/api/workflow/v1"
+	"go.temporal.io/sdk/converter"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"posthaste/post"
+	"posthaste/workflows"
 )
 
 func TestTwins(t *testing.T) {
@@ -57,5 +62,32 @@ func TestShortVersion(t *testing.T) {
 	} {
 		info := &debug.BuildInfo{Main: debug.Module{Version: c.version}, Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: c.commit}}}
 		require.Equal(t, c.want, shortVersion(info), situation)
+	}
+}
+
+func TestForgottenWorkers(t *testing.T) {
+	self := post.WorkerReport{Name: "w", Instance: "worker w@7-000002"}
+	before := post.WorkerReport{Name: "w", Instance: "worker w@7-000001"}
+	ends := self
+	ends.Draining = true
+	shows := func(r post.WorkerReport) *workflowpb.WorkflowExecutionInfo {
+		payload, err := converter.GetDefaultDataConverter().ToPayload(post.WorkerState{Report: r})
+		require.NoError(t, err)
+		return &workflowpb.WorkflowExecutionInfo{Memo: &commonpb.Memo{Fields: map[string]*commonpb.Payload{workflows.MemoWorker: payload}}}
+	}
+	ended := shows(self)
+	ended.CloseTime = timestamppb.Now()
+	for situation, c := range map[string]struct {
+		info *workflowpb.WorkflowExecutionInfo
+		self post.WorkerReport
+		want bool
+	}{
+		"it is known":                              {shows(self), self, false},
+		"its workflow has shown nothing yet":       {&workflowpb.WorkflowExecutionInfo{}, self, false},
+		"its workflow was ended":                   {ended, self, true},
+		"the process before is taken for it":       {shows(before), self, true},
+		"it drains, and the next one has its name": {shows(before), ends, false},
+	} {
+		t.Run(situation, func(t *testing.T) { require.Equal(t, c.want, isForgotten(c.info, c.self)) })
 	}
 }
