@@ -25,6 +25,14 @@ func LoadWorker(path, extProver string) (*Config, error) {
 }
 
 func loadWorker(path, extProver string, getenv func(string) string, hostname func() (string, error)) (*Config, error) {
+	c, err := readWorker(path, extProver, getenv, hostname)
+	if err == nil {
+		c.Warnings = append(c.Warnings, gpuLocks(slices.Concat(c.Cards, c.Winning))...)
+	}
+	return c, err
+}
+
+func readWorker(path, extProver string, getenv func(string) string, hostname func() (string, error)) (*Config, error) {
 	data, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
