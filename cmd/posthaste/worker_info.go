@@ -166,7 +166,9 @@ func printCards(out io.Writer, v workers.WorkerView, colours bool) {
 		}
 		t.AppendRow(table.Row{c.Name, pool, deviceText(c.Device), c.CPUs, c.Places, max(c.Weight, 1), paint(state, workerColours[state], colours), pid, c.Job, c.Phase, seconds,
 			c.Proofs, c.Failures, c.Restarts})
-		errs.add("Card "+c.Name+", last error", strings.TrimPrefix(c.Error, "card "+c.Name+": "))
+		if c.Fence == nil || c.Fence.Reason != c.Error { // the reason is told by itself
+			errs.add("Card "+c.Name+", last error", strings.TrimPrefix(c.Error, "card "+c.Name+": "))
+		}
 	}
 	t.SetColumnConfigs([]table.ColumnConfig{{Name: "Job", WidthMax: 40}})
 	t.SuppressEmptyColumns()
