@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -40,6 +41,9 @@ type Balance struct {
 
 	told  map[string]post.Choice // what a job's workflow was told last, by the job's id
 	stuck map[string]int         // looks at which a cause kept jobs waiting
+
+	inputsMu sync.Mutex
+	inputs   map[string]post.Job // of jobs from before routing, by the job's id
 }
 
 const (
@@ -122,7 +126,7 @@ func (b *Balance) look(ctx context.Context) Balanced {
 	began := time.Now()
 	seen := Balanced{At: began}
 	if b.told == nil {
-		b.told, b.stuck = map[string]post.Choice{}, map[string]int{}
+		b.told, b.stuck, b.inputs = map[string]post.Choice{}, map[string]int{}, map[string]post.Job{}
 	}
 	problem := func(err error) {
 		seen.Problem = err.Error()
@@ -263,11 +267,10 @@ func (b *Balance) report(moves []move, seen *Balanced) {
 
 // forget drops what is known of jobs that do not wait any more.
 func (b *Balance) forget(waiting []waitingJob) {
-	told := map[string]post.Choice{}
+	waits := map[string]bool{}
 	for _, job := range waiting {
-		if choice, known := b.told[job.id()]; known {
-			told[job.id()] = choice
-		}
+		waits[job.id()] = true
 	}
-	b.told = told
+	maps.DeleteFunc(b.told, func(id string, _ post.Choice) bool { return !waits[id] })
+	maps.DeleteFunc(b.inputs, func(id string, _ post.Job) bool { return !waits[id] })
 }

@@ -247,7 +247,6 @@ func TestPriorityIsRaisedAsCloseNears(t *testing.T) {
 
 func TestWhatIsLeftAlone(t *testing.T) {
 	b := newBalance(false, true)
-	b.deadline("of an older version", b.narrow, scheduled, func(_ *post.Result, a *workflowpb.PendingActivityInfo) { a.ActivityId = "23" })
 	b.deadline("paused by an operator", b.narrow, enums.PENDING_ACTIVITY_STATE_PAUSED, nil)
 	b.deadline("begun", b.narrow, started, nil)
 	b.deadline("to be cancelled", b.narrow, enums.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED, nil)

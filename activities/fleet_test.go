@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	commonpb "go.temporal.io/api/common/v1"
 	enums "go.temporal.io/api/enums/v1"
+	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/api/serviceerror"
 	taskqueuepb "go.temporal.io/api/taskqueue/v1"
 	workerpb "go.temporal.io/api/worker/v1"
@@ -43,7 +44,9 @@ type fleetServer struct {
 	refuse    error // of updates
 	routed    map[string][]post.Routed
 	described []string
-	listing   func() // called when deadlines are listed, without the mutex
+	histories map[string][]*historypb.HistoryEvent // by workflow ID
+	asked     int                                  // for pages of histories
+	listing   func()                               // called when deadlines are listed, without the mutex
 }
 
 func (s *fleetServer) WorkflowService() workflowservice.WorkflowServiceClient {

@@ -174,42 +174,56 @@ func (b *Balance) jobs(ctx context.Context, boards []board) (waiting []waitingJo
 		if newer, ok := boardOf(described.GetWorkflowExecutionInfo()); ok {
 			boards[i].Result = newer
 		}
-		mu.Lock()
-		defer mu.Unlock()
 		for _, a := range described.GetPendingActivities() {
 			if a.GetActivityType().GetName() != workflows.ActivityGenerateWindowPoSt {
 				continue
 			}
 			switch a.GetState() {
 			case enums.PENDING_ACTIVITY_STATE_SCHEDULED:
-				if job, ok := boards[i].waiting(a, now); ok {
+				job, ok, problem := b.waits(ctx, boards[i], a, now)
+				err = errors.Join(err, problem)
+				if ok {
+					mu.Lock()
 					waiting = append(waiting, job)
+					mu.Unlock()
 				}
 			case enums.PENDING_ACTIVITY_STATE_STARTED, enums.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED:
+				mu.Lock()
 				running[a.GetActivityOptions().GetTaskQueue().GetName()]++
+				mu.Unlock()
 			}
 		}
-		return nil
+		return err
 	})
 	return waiting, running, err
 }
 
-// waiting makes a job of a pending activity; false: it is not one that this version has scheduled.
-func (b board) waiting(a *workflowpb.PendingActivityInfo, now time.Time) (waitingJob, bool) {
-	index, ok := partitionOf(a.GetActivityId())
-	at := slices.IndexFunc(b.Partitions, func(p post.PartitionResult) bool { return p.Index == index })
-	if !ok || at < 0 || b.Size == 0 {
-		return waitingJob{}, false
+// waits makes a job of a pending activity; false: it cannot be moved.
+func (b *Balance) waits(ctx context.Context, of board, a *workflowpb.PendingActivityInfo, now time.Time) (job waitingJob, ok bool, err error) {
+	job = of.job(a, now)
+	if event, old := unrouted(a); old {
+		job, err = b.recover(ctx, job, event)
+		return job, err == nil, err
 	}
-	p := b.Partitions[at]
+	index, ok := partitionOf(a.GetActivityId())
+	at := slices.IndexFunc(of.Partitions, func(p post.PartitionResult) bool { return p.Index == index })
+	if !ok || at < 0 || of.Size == 0 {
+		return job, false, nil
+	}
+	p := of.Partitions[at]
+	job.label, job.partition = fmt.Sprintf("%s partition %d", of.Deadline, index), index
+	job.needs, job.avoid, job.try = of.Needs(p), p.Avoid, p.Tries
+	job.shown = post.Choice{Queue: p.Queue, Waits: p.Waits}
+	return job, true, nil
+}
+
+// job is what a pending activity itself says of its job.
+func (b board) job(a *workflowpb.PendingActivityInfo, now time.Time) waitingJob {
 	priority := int(a.GetActivityOptions().GetPriority().GetPriorityKey())
 	return waitingJob{
-		workflow: b.workflow, run: b.run, activity: a.GetActivityId(), label: fmt.Sprintf("%s partition %d", b.Deadline, index),
-		partition: index, needs: b.Needs(p), avoid: p.Avoid, try: p.Tries,
-		queue: a.GetActivityOptions().GetTaskQueue().GetName(), priority: cmp.Or(priority, usualPriority),
-		left:  timeLeft(a, now),
-		shown: post.Choice{Queue: p.Queue, Waits: p.Waits},
-	}, true
+		workflow: b.workflow, run: b.run, activity: a.GetActivityId(),
+		queue: a.GetActivityOptions().GetTaskQueue().GetName(), priority: cmp.Or(priority, usualPriority), left: timeLeft(a, now),
+	}
 }
 
 // usualPriority is what Temporal takes 0 for.
