@@ -46,13 +46,14 @@ func TestRustLogThatTellsOfAFallback(t *testing.T) {
 }
 
 func TestTheEnvironmentOfACard(t *testing.T) {
-	inherited := []string{"HOME=/root", "CUDA_VISIBLE_DEVICES=0,1", "BELLMAN_GPU_INDEXS=1", "POSTHASTE_GATE_FD=9", "EQUALS=a=b"}
+	inherited := []string{"HOME=/root", "FULLNODE_API_INFO=token:/ip4/1.2.3.4", "CUDA_VISIBLE_DEVICES=0,1", "BELLMAN_GPU_INDEXS=1", "POSTHASTE_GATE_FD=9", "EQUALS=a=b"}
 	envs := map[string]string{"CUDA_VISIBLE_DEVICES": "1", "BELLMAN_GPU_INDEXS": "0"}
 	require.Equal(t, map[string]string{"HOME": "/root", "CUDA_VISIBLE_DEVICES": "1", "BELLMAN_GPU_INDEXS": "0", "EQUALS": "a=b", ProgressEnv: "3", GateEnv: "4"},
 		CardConfig{Envs: envs}.environment(inherited), "the card's go before the inherited ones")
 	require.Equal(t, map[string]string{"CUDA_VISIBLE_DEVICES": "1", "BELLMAN_GPU_INDEXS": "0", ProgressEnv: "3", GateEnv: "4"},
 		CardConfig{Envs: envs, CleanEnv: true}.environment(inherited), "nothing is inherited")
 	require.Equal(t, "warn", CardConfig{GPU: true}.environment(nil)["RUST_LOG"])
+	require.Equal(t, "mine", CardConfig{Envs: map[string]string{"FULLNODE_API_INFO": "mine"}}.environment(inherited)["FULLNODE_API_INFO"])
 	t.Setenv("CUDA_VISIBLE_DEVICES", "7")
 	cmd, err := CardConfig{Bin: "/bin/x", Envs: envs}.command(KindWindow)
 	require.NoError(t, err)

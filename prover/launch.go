@@ -82,6 +82,9 @@ func (c CardConfig) makeTemp() error {
 	return nil
 }
 
+// nodeToken is the variable whose token may sign messages. A card needs no node, and its program may be anybody's.
+const nodeToken = "FULLNODE_API_INFO"
+
 // environment is what the process sees, each name once: the configured variables go before the inherited ones.
 func (c CardConfig) environment(inherited []string) map[string]string {
 	env := map[string]string{}
@@ -90,6 +93,7 @@ func (c CardConfig) environment(inherited []string) map[string]string {
 			name, value, _ := strings.Cut(pair, "=")
 			env[name] = value
 		}
+		delete(env, nodeToken)
 	}
 	maps.Copy(env, c.Envs)
 	if c.GPU {
