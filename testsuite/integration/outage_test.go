@@ -17,6 +17,7 @@ var patientChain = []string{"--miners", "2", "--epoch", "500ms", "--window", "20
 // The node is down when the daemon starts and goes away in the middle of a deadline; Temporal goes away in the middle of a
 // proof; one configured miner does not exist. Each is said clearly and nothing is lost.
 func TestOutages(t *testing.T) {
+	t.Parallel() // with cards that only sleep: its deadlines are patient
 	ctx := within(t, 8*time.Minute)
 	const away = time.Minute
 	r := rig.New(t, rig.Options{Chain: patientChain, Before: func(r *rig.Rig) {
