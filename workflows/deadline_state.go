@@ -45,6 +45,7 @@ type partition struct {
 	job     post.Job       // the current one; its Key tells late proofs apart
 	key     string         // its Key
 	issued  int            // activities for its proof in this run
+	until   time.Time      // when the time of the last of these is over
 	avoid   []string       // cards that failed it
 
 	refused  []string // cards, or workers, that refused it since something else happened to it

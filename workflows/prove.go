@@ -99,6 +99,9 @@ func (d *deadline) attempt(ctx workflow.Context, p *partition) (post.Proof, *fai
 			var proof post.Proof
 			if err := running.Get(ctx, &proof); err != nil {
 				failed := explain(err)
+				if failed.kind == post.FailureMoved && !workflow.Now(ctx).Before(p.until) {
+					failed = &failure{kind: post.FailureOutOfTime, reason: outOfTime}
+				}
 				if failed.kind == post.FailureOutOfTime && p.Waits != "" {
 					failed.reason += "; it waited: " + p.Waits
 				}
@@ -146,6 +149,7 @@ func (d *deadline) start(ctx workflow.Context, p *partition, routed bool) (runni
 		p.issued++
 		id = fmt.Sprintf("prove-%d-%d", p.Index, p.issued)
 	}
+	p.until = workflow.Now(ctx).Add(within)
 	attempt, cancel := workflow.WithCancel(ctx)
 	summary := fmt.Sprintf("%s partition %d, %s, try %d", d.Deadline, p.Index, post.Count(len(p.sectors), "sector"), p.Tries)
 	return workflow.ExecuteActivity(proveOptions(attempt, choice, id, within, summary), ActivityGenerateWindowPoSt, p.job), cancel, nil
@@ -266,9 +270,9 @@ func explain(err error) *failure {
 		_ = application.Details(&f.card) // not every failure has a card
 		return f
 	case errors.As(err, &timeout) && timeout.TimeoutType() == enums.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE:
-		return &failure{kind: post.FailureOutOfTime, reason: "no proof in the time until Close less the reserve for submitting" + since(timeout)}
+		return &failure{kind: post.FailureOutOfTime, reason: outOfTime + since(timeout)}
 	case errors.As(err, &timeout) && timeout.TimeoutType() == enums.TIMEOUT_TYPE_SCHEDULE_TO_START:
-		// None is asked for, so there is as much time for it as until Close; but when an attempt that follows a lost worker is moved to
+		// None is asked for, and the server then takes the time until Close, of which attempt knows when it is over. But when an attempt that follows a lost worker is moved to
 		// another queue, the server (1.32.1) counts from 1970: it reckons from when the last attempt failed, and notes that of attempts only
 		// that fail by themselves.
 		return &failure{kind: post.FailureMoved, reason: "its worker was lost, and the job was moved to another queue"}
@@ -276,6 +280,9 @@ func explain(err error) *failure {
 		return &failure{kind: post.FailureLostWorkers, reason: plain(err).Error()}
 	}
 }
+
+// outOfTime is why a job ends when nobody has proven it.
+const outOfTime = "no proof in the time until Close less the reserve for submitting"
 
 // since adds what the last attempt of a timed-out activity said.
 func since(timeout *temporal.TimeoutError) string {

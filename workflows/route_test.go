@@ -123,6 +123,19 @@ func TestMissedForWantOfAWorkerSaysSo(t *testing.T) {
 	require.Equal(t, post.StateMissed, result.State)
 }
 
+// The server has two timers for a job that nobody takes until the end, and either may be the first.
+func TestJobThatNobodyTookUntilTheEndWasNotMoved(t *testing.T) {
+	s := newStory(t)
+	s.env.OnActivity(workflows.ActivityGenerateWindowPoSt, mock.Anything, mock.Anything).After(35*time.Minute).
+		Return(post.Proof{}, temporal.NewTimeoutError(enums.TIMEOUT_TYPE_SCHEDULE_TO_START, nil))
+	s.route = func(workflows.RouteInput) (post.Choice, error) {
+		return post.Choice{Queue: post.QueueNobody, Waits: `no worker can read store "a"`}, nil
+	}
+	_, err := s.run()
+	require.ErrorContains(t, err, `OutOfTime: no proof in the time until Close less the reserve for submitting; it waited: no worker can read store "a"`)
+	require.NotContains(t, err.Error(), "its worker was lost")
+}
+
 func TestLateNewsOfAMoveIsNotShown(t *testing.T) {
 	s := newStory(t)
 	s.after(2*time.Minute, func() { // proven after 1 minute
