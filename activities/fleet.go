@@ -156,7 +156,7 @@ func (f *Fleet) read(ctx context.Context) (snapshot, error) {
 	if err != nil {
 		return snapshot{}, err
 	}
-	queues, err := f.queues(ctx, queuesOf(kind, states))
+	queues, err := f.queues(ctx, append(queuesOf(kind, states), unlisted(kind, states, beats)...))
 	if err != nil {
 		return snapshot{}, err
 	}

@@ -163,3 +163,21 @@ func queuesOf(kind string, states []post.WorkerState) []string {
 	slices.Sort(names)
 	return slices.Compact(names)
 }
+
+// unlisted are the own queues of workers that have a queue of a kind of which the server lists no heartbeat: one that has just started, or that
+// keeps no list. A worker polls its own queue also while all its cards work, which takes longer than anybody remembers a poll.
+func unlisted(kind string, states []post.WorkerState, beats []beat) []string {
+	var names []string
+	for _, s := range states {
+		if slices.ContainsFunc(s.Report.Groups, func(g post.Group) bool { return g.Kind == kind && !listed(beats, g.Queue) }) {
+			names = append(names, workflows.WorkerQueue(s.Report.Name))
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// listed says whether the server lists anybody who polls a queue, or did.
+func listed(beats []beat, queue string) bool {
+	return slices.ContainsFunc(beats, func(b beat) bool { return b.queue == queue })
+}

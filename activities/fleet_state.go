@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"posthaste/post"
+	"posthaste/workflows"
 )
 
 // snapshot is the fleet at one moment, with what is behind its figures.
@@ -129,7 +130,7 @@ func muster(kind string, states []post.WorkerState, beats []beat, queues map[str
 			i := s.index(g.Queue)
 			q := &s.queues[i]
 			q.Admits = g.Admits
-			sight := look(state, g, beats, queues[g.Queue], now)
+			sight := look(state, g, beats, queues, now)
 			asleep[i] = append(asleep[i], sight.asleep...)
 			if !sight.live {
 				continue
@@ -159,12 +160,11 @@ type sight struct {
 }
 
 // look finds out whether a group takes jobs, and if not, why.
-func look(state post.WorkerState, g post.Group, beats []beat, facts queueFacts, now time.Time) sight {
+func look(state post.WorkerState, g post.Group, beats []beat, queues map[string]queueFacts, now time.Time) sight {
 	name := "worker " + state.Report.Name
 	s := sight{felt: now}
-	listed, there := false, false
+	there := false
 	for _, b := range beats {
-		listed = listed || b.queue == g.Queue
 		if b.identity != state.Report.Instance {
 			continue
 		}
@@ -179,9 +179,11 @@ func look(state post.WorkerState, g post.Group, beats []beat, facts queueFacts, 
 			s.live, s.felt = true, earlier(s.felt, b.felt)
 		}
 	}
-	if !listed { // a server that has just started, or that keeps no list
-		if last, polls := facts.pollers[state.Report.Instance]; polls && now.Sub(last) <= pollerFor {
-			s.live, there = true, true
+	if !listed(beats, g.Queue) {
+		for _, name := range []string{g.Queue, workflows.WorkerQueue(state.Report.Name)} {
+			if last, polls := queues[name].pollers[state.Report.Instance]; polls && now.Sub(last) <= pollerFor {
+				s.live, there = true, true
+			}
 		}
 	}
 	for _, store := range state.Report.LostStores {

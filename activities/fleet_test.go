@@ -221,6 +221,12 @@ func TestWhoIsThere(t *testing.T) {
 				{Identity: "worker gpu-2@1", LastAccessTime: timestamppb.New(noon.Add(-2 * time.Minute))},
 			}}}
 		}, 2, 0, "worker gpu-2 is not running"},
+		"the server knows no list of workers, and all cards have been busy for long": {func(s *fleetServer, w *post.WorkerState) {
+			s.noList = true
+			s.queues = map[string]*workflowservice.DescribeTaskQueueResponse{workflows.WorkerQueue("gpu-1"): {Pollers: []*taskqueuepb.PollerInfo{
+				{Identity: "worker gpu-1@1", LastAccessTime: timestamppb.New(noon.Add(-50 * time.Second))},
+			}}}
+		}, 2, 0, "worker gpu-2 is not running"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			first := gpus("gpu-1", 2, "a")
