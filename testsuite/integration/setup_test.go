@@ -23,16 +23,16 @@ type wrong struct {
 	set    func(r *rig.Rig)
 	reason []string // of the partition: all of these
 	log    []string // in one line of the process's log: all of these
-	free   bool     // it costs no try, so that the partition never counts as failed
+	waits  []string // instead: what the job waits for, at no cost
 }
 
 // Each way to set a machine up wrongly ends in a reason that names the thing; the same partition is then proven by a machine
 // that is set up right.
 func TestWrongSetups(t *testing.T) {
-	ctx := within(t, 4*time.Minute)
+	ctx := within(t, 5*time.Minute)
 	r := rig.New(t, rig.Options{
 		// One deadline, open for long enough to try them all.
-		Chain:  []string{"--miners", "1", "--epoch", "500ms", "--window", "260", "--lookback", "20", "--fault-cutoff", "25", "--deadlines", "2", "--wide-every", "0"},
+		Chain:  []string{"--miners", "1", "--epoch", "500ms", "--window", "400", "--lookback", "20", "--fault-cutoff", "25", "--deadlines", "2", "--wide-every", "0"},
 		Policy: []string{"max_try = 1", "retry_until_close = false"},
 		Idle:   true,
 	})
@@ -89,29 +89,30 @@ func wrongSetups(t *testing.T, r *rig.Rig) []wrong {
 			r.Config.Workers[0].Cards = []rig.Card{{Name: "card0", Bin: "/bin/sh", Args: []string{"-c", script}, ReadyTimeout: time.Second}}
 		}
 	}
+	noCard, noStore := []string{"worker rig has no card that starts"}, []string{`no worker can read store "devnet-f01000"`}
 	return []wrong{
 		{what: "parameters missing", set: func(r *rig.Rig) { r.Config.Env = []string{"FIL_PROOFS_PARAMETER_CACHE=" + none} },
 			reason: []string{"SetupWrong", none, "does not exist", "FIL_PROOFS_PARAMETER_CACHE"}, log: []string{"no parameters", none}},
 		{what: "parameters cut short", set: func(r *rig.Rig) { r.Config.Env = []string{"FIL_PROOFS_PARAMETER_CACHE=" + cut} },
 			reason: []string{"SetupWrong", cut, "cut short"}, log: []string{"no parameters"}},
 		{what: "a card that dies at start", set: cards("echo no GPU here >&2; exit 3"),
-			reason: []string{"CardDied", "card0", "exit status 3", "no GPU here"}, log: []string{"card0", "exit status 3"}},
+			waits: noCard, log: []string{"card0", "exit status 3", "no GPU here"}},
 		{what: "a card that hangs before it is ready", set: cards("sleep 1000"),
-			reason: []string{"CardDied", "card0", "did not print", "within 1s"}, log: []string{"card0", "did not print"}},
+			waits: noCard, log: []string{"card0", "did not print", "within 1s"}},
 		{what: "a card that prints garbage instead of its ready line", set: cards("echo CUDA version 12; sleep 1000"),
-			reason: []string{"CardDied", "card0", "did not print"}, log: []string{"card0", "CUDA version 12"}},
+			waits: noCard, log: []string{"card0", "CUDA version 12"}},
 		{what: "a card that dies on every task", set: cards("echo window_post processor ready; read task; echo out of memory >&2; exit 9"),
 			reason: []string{"CardDied", "card0", "out of memory"}, log: []string{"card0", "exit status 9"}},
 		{what: "a card that refuses every task", set: cards(`echo window_post processor ready; while read task; do echo '{"id":1,"err_msg":"no such proof type","output":null}'; done`),
 			reason: []string{"ProveFailed", "card0", "no such proof type"}, log: []string{"card0", "no such proof type"}},
 		{what: "a store that the worker does not have", set: func(r *rig.Rig) { r.Config.Workers[0].Attached[0].Name = "another" },
-			reason: []string{"StoreNotAttached", "worker rig", "devnet-f01000"}, free: true},
+			waits: noStore},
 		{what: "a store that is not mounted at the worker", set: func(r *rig.Rig) { r.Config.Workers[0].Attached[0].Path = filepath.Join(r.Dir, "nowhere") },
-			reason: []string{"AllSectorsBad", "nowhere"}, log: []string{"a store is in trouble", "nowhere", "is it mounted?"}},
+			waits: noStore, log: []string{"a store is in trouble", "nowhere", "is it mounted?"}},
 		{what: "an empty store at the worker", set: func(r *rig.Rig) {
 			r.Config.Workers[0].Attached[0].Path = filepath.Join(r.Dir, "empty")
 			require.NoError(t, os.Mkdir(r.Config.Workers[0].Attached[0].Path, 0o755))
-		}, reason: []string{"AllSectorsBad", "empty"}, log: []string{"a store is in trouble", "is it empty or not mounted?"}},
+		}, waits: noStore, log: []string{"a store is in trouble", "is it empty or not mounted?"}},
 	}
 }
 
@@ -127,8 +128,11 @@ func (c wrong) check(ctx context.Context, t *testing.T, r *rig.Rig, right rig.Co
 			return false
 		}
 		p := row.Board.Partitions[0]
-		reason = p.Reason
-		return containsAll(reason, c.reason) && (c.free || p.State == post.StateFailed)
+		if reason = p.Reason; len(c.waits) > 0 {
+			reason = p.Waits
+			return containsAll(p.Waits, c.waits)
+		}
+		return containsAll(reason, c.reason) && p.State == post.StateFailed
 	})
 	t.Log(reason)
 	if len(c.log) > 0 {
