@@ -29,18 +29,45 @@ func findDevices(ctx context.Context) ([]string, error) {
 	limited, cancel := context.WithTimeout(ctx, devicesWithin)
 	defer cancel()
 	cmd := exec.CommandContext(limited, self, "processor", "devices")
-	cmd.WaitDelay = time.Second
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	out, err := cmd.Output()
+	out, err := outputOf(limited, cmd)
 	if err != nil {
-		return nil, fmt.Errorf("looking for GPUs: %w; it said: %s", err, strings.TrimSpace(said.String()))
+		return nil, fmt.Errorf("looking for GPUs: %w", err)
 	}
 	var devices []string
 	if err := json.Unmarshal(out, &devices); err != nil {
 		return nil, fmt.Errorf("looking for GPUs: the answer %q is not a list: %w", out, err)
 	}
 	return devices, nil
+}
+
+// outputOf runs a command, and does not wait for one that cannot even be killed: a process that waits for a driver.
+func outputOf(limited context.Context, cmd *exec.Cmd) ([]byte, error) {
+	type answer struct {
+		out []byte
+		err error
+	}
+	answered := make(chan answer, 1)
+	cmd.WaitDelay = time.Second
+	go func() {
+		var said bytes.Buffer
+		cmd.Stderr = &said
+		out, err := cmd.Output()
+		if err != nil {
+			err = fmt.Errorf("%w; it said: %s", err, strings.TrimSpace(said.String()))
+		}
+		answered <- answer{out, err}
+	}()
+	select {
+	case a := <-answered:
+		return a.out, a.err
+	case <-limited.Done():
+	}
+	select {
+	case a := <-answered:
+		return a.out, a.err
+	case <-time.After(2 * cmd.WaitDelay):
+		return nil, fmt.Errorf("%w, and it cannot be ended; is the driver in trouble (see dmesg)?", limited.Err())
+	}
 }
 
 // asksForDevices says whether the configuration leaves open which GPUs are used.
