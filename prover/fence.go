@@ -113,5 +113,7 @@ func (p *Pool) stopIfFenced(c *card) {
 		return
 	}
 	c.process.kill(errFenced)
-	c.child = nil
+	if c.child != nil {
+		c.child, c.state = nil, StateRestarting
+	}
 }

@@ -79,3 +79,21 @@ func TestAJobDoesNotStayWithAProcessThatCannotBeKilled(t *testing.T) {
 	require.ErrorContains(t, err, "does not end")
 	require.Empty(t, pool.Status()[0].Jobs)
 }
+
+// A card that was dead, and works again, is not dead while its process is stopped because of a fence.
+func TestUnfencedWhileItsProcessEnds(t *testing.T) {
+	p := unmanned(t, PoolOptions{}, cardsOf("a")...)
+	a := p.cards[0]
+	for range 2 {
+		p.launched(a)
+		p.dies(a, ErrNotReady)
+	}
+	require.Equal(t, StateDead, p.Status()[0].State)
+	p.launched(a)
+	p.gotReady(a)
+	require.NoError(t, p.Fence("a", "by hand"))
+	require.NoError(t, p.Unfence("a"))
+	require.Equal(t, StateRestarting, p.Status()[0].State)
+	_, ok := p.enqueue("job", nil).given()
+	require.False(t, ok, "it waits for the next process")
+}
