@@ -148,6 +148,9 @@ func (c *child) silence() time.Duration {
 	return time.Since(time.Unix(0, last))
 }
 
+// errEndless is why a child is killed that writes no answer but a line that would fill the memory.
+var errEndless = fmt.Errorf("%w: it has written a line of more than %d MiB", ErrCardCrashed, maxLine>>20)
+
 // lines calls f for every line until the pipe ends.
 func (c *child) lines(from io.Reader, f func(line []byte)) {
 	scanner := bufio.NewScanner(from)
@@ -157,8 +160,22 @@ func (c *child) lines(from io.Reader, f func(line []byte)) {
 	}
 	if errors.Is(scanner.Err(), bufio.ErrTooLong) {
 		c.log.Error("the card's process writes a line without end; killing it", "card", c.card)
-		c.kill(ErrCardCrashed)
+		c.kill(errEndless)
 	}
+}
+
+// maxLogLine is where a line of a log is cut. A bar of progress, which a program draws over and over again, has no end.
+const maxLogLine = 64 << 10
+
+// logLine is a bufio.SplitFunc: a log's lines end at \n, at \r, or where they are cut.
+func logLine(data []byte, atEOF bool) (advance int, token []byte, err error) {
+	if i := bytes.IndexAny(data, "\r\n"); i >= 0 {
+		return i + 1, data[:i], nil
+	}
+	if len(data) >= maxLogLine || atEOF && len(data) > 0 {
+		return len(data), data, nil
+	}
+	return 0, nil, nil
 }
 
 func (c *child) readAnswers(stdout io.Reader) {
@@ -210,10 +227,13 @@ func (c *child) awaitDevices() {
 }
 
 func (c *child) readLog(stderr io.Reader) {
-	c.lines(stderr, func(line []byte) {
-		line = bytes.TrimSpace(line)
+	scanner := bufio.NewScanner(stderr)
+	scanner.Buffer(make([]byte, 64<<10), 2*maxLogLine)
+	scanner.Split(logLine)
+	for scanner.Scan() {
+		line := bytes.TrimSpace(scanner.Bytes())
 		if len(line) == 0 {
-			return
+			continue
 		}
 		c.log.Debug(clip(line), "card", c.card, "pid", c.cmd.Process.Pid)
 		c.mu.Lock()
@@ -224,7 +244,7 @@ func (c *child) readLog(stderr io.Reader) {
 			c.log.Error("the proofs library goes on on the CPU; killing the card's process", "card", c.card, "line", clip(line))
 			c.kill(ErrFellBack)
 		}
-	})
+	}
 }
 
 func (c *child) readProgress(pipe io.Reader) {

@@ -2,6 +2,7 @@ package prover
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -121,6 +122,12 @@ func fakeAnswer(behaviour string, id uint64, task Task) {
 	case "dies on a task":
 		fmt.Fprintln(os.Stderr, "out of memory")
 		os.Exit(9)
+	case "line without end":
+		_, _ = os.Stdout.Write(bytes.Repeat([]byte("x"), maxLine+1))
+	case "bar of progress":
+		_, _ = os.Stderr.Write(bytes.Repeat([]byte("x"), maxLine+1))
+		_, _ = os.Stderr.WriteString("\r99 %\r100 %")
+		fmt.Println(good)
 	case "needs TMPDIR":
 		if _, err := os.Stat(os.Getenv("TMPDIR")); err != nil {
 			os.Exit(3)

@@ -1,6 +1,7 @@
 package prover
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"os"
@@ -94,6 +95,34 @@ done
 		require.NoError(t, err)
 		require.Equal(t, "proof", string(result.Proof))
 	}
+}
+
+// What a program writes may fill neither the memory nor the reason for which it is killed with untruths.
+func TestWhatHasNoEnd(t *testing.T) {
+	pool := startPool(t, PoolOptions{}, fake("gpu0", "line without end"))
+	_, err := pool.Prove(t.Context(), fakeTask(1), nil, nil)
+	require.ErrorIs(t, err, ErrCardCrashed)
+	require.ErrorContains(t, err, "it has written a line of more than 64 MiB")
+	require.NotContains(t, err.Error(), "not by posthaste")
+
+	pool = startPool(t, PoolOptions{}, fake("gpu0", "bar of progress"))
+	_, err = pool.Prove(t.Context(), fakeTask(1), nil, nil)
+	require.NoError(t, err, "its log is its own affair")
+}
+
+func TestLinesOfALog(t *testing.T) {
+	scanner := bufio.NewScanner(strings.NewReader("one\ntwo\r\n 50 %\r100 %\r" + strings.Repeat("x", maxLogLine) + "end"))
+	scanner.Buffer(nil, 2*maxLogLine)
+	scanner.Split(logLine)
+	var lines []string
+	for scanner.Scan() {
+		if text := strings.TrimSpace(scanner.Text()); text != "" {
+			lines = append(lines, clip([]byte(text)))
+		}
+	}
+	require.NoError(t, scanner.Err())
+	require.Equal(t, []string{"one", "two", "50 %", "100 %"}, lines[:4])
+	require.LessOrEqual(t, len(lines), 6)
 }
 
 func TestACrashedCardIsStartedAgainAtOnce(t *testing.T) {
