@@ -31,7 +31,7 @@ type WorkerOrders struct {
 	Log      *slog.Logger
 	Stopping <-chan struct{} // closed when the process ends; nil: never
 	Every    time.Duration   // between heartbeats; 0 means 2 s
-	Unheard  func()          // called when nobody listens to an attempt of AttendWorker any more; may be nil
+	Doubt    func()          // may be nil; called when the workflow may not know this process: see AttendWorker
 }
 
 // nowEvery is how old what people see of a worker is at most.
@@ -40,6 +40,9 @@ const nowEvery = 2 * time.Second
 // AttendWorker says in its heartbeats what the worker is doing, as long as the worker runs, so that it can be read while no daemon
 // runs. When the worker stops it fails, for the next process of the same name to go on at once. The heartbeats go to Temporal directly:
 // the SDK would hold most of them back, and cancel this after a short outage.
+//
+// Whoever attends is the worker, for everybody. When an attempt begins, another process of this name may have been the worker until now; when
+// nobody listens to one any more, the workflow may have been ended or reset. Doubt is called both times.
 func (o *WorkerOrders) AttendWorker(ctx context.Context, name string) error {
 	every := o.Every
 	if every == 0 {
@@ -49,11 +52,10 @@ func (o *WorkerOrders) AttendWorker(ctx context.Context, name string) error {
 	lasting := context.WithoutCancel(ctx)
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
+	o.doubt()
 	for {
 		if err := o.beat(lasting, token, name); err != nil {
-			if o.Unheard != nil {
-				o.Unheard()
-			}
+			o.doubt()
 			return err
 		}
 		select {
@@ -61,6 +63,12 @@ func (o *WorkerOrders) AttendWorker(ctx context.Context, name string) error {
 		case <-o.Stopping:
 			return handedOver(name, errHandOver)
 		}
+	}
+}
+
+func (o *WorkerOrders) doubt() {
+	if o.Doubt != nil {
+		o.Doubt()
 	}
 }
 

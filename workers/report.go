@@ -79,7 +79,7 @@ func (s *station) tell(ctx context.Context) error {
 		}
 		select {
 		case <-s.news:
-		case <-s.unheard:
+		case <-s.doubts:
 			told = post.WorkerReport{}
 		case <-look.C:
 			if s.forgotten(ctx) {
@@ -137,10 +137,10 @@ func (s *station) send(ctx context.Context, signal string, arg any) error {
 	})
 }
 
-// missed takes note that nobody listens to AttendWorker any more: its attempt timed out, or the WorkerWorkflow was ended or reset.
-func (s *station) missed() {
+// doubt takes note that the WorkerWorkflow may not know this process: see activities.WorkerOrders.
+func (s *station) doubt() {
 	select {
-	case s.unheard <- struct{}{}:
+	case s.doubts <- struct{}{}:
 	default:
 	}
 }

@@ -51,3 +51,17 @@ func (s *site) run(workflowID string) string {
 	require.NoError(s, err)
 	return described.GetWorkflowExecutionInfo().GetExecution().GetRunId()
 }
+
+// A second process of the same name is a mistake. When it is undone, the first one is not left without jobs.
+func TestAWorkerIsThereAgainWhenItsTwinEnds(t *testing.T) {
+	s := newSite(t)
+	s.start()
+	first := s.app
+	instance := s.shows("it runs", running).Instance
+	s.start()
+	s.shows("its twin has taken its name", func(v workers.WorkerView) bool { return running(v) && v.Instance != instance })
+	s.stop()
+	s.app = first
+	defer s.stop()
+	s.shows("it runs again", func(v workers.WorkerView) bool { return running(v) && v.Instance == instance })
+}

@@ -49,7 +49,7 @@ type station struct {
 	handOver chan struct{} // closed when running jobs have to be handed over
 	handOnce sync.Once
 	news     chan struct{} // buffered: something may have to be reported
-	unheard  chan struct{} // buffered: see missed
+	doubts   chan struct{} // buffered: see doubt
 
 	tuning sync.Mutex // one tune at a time
 

@@ -75,7 +75,7 @@ func newStation(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, self inst
 			Name: c.Worker.Name, Instance: string(self), Host: host, Version: version(), Started: time.Now().Round(time.Millisecond),
 		},
 		rules: c.Worker.Rules, temporal: temporal, namespace: c.Temporal.Namespace, log: log,
-		handOver: make(chan struct{}), news: make(chan struct{}, 1), unheard: make(chan struct{}, 1),
+		handOver: make(chan struct{}), news: make(chan struct{}, 1), doubts: make(chan struct{}, 1),
 		end: func() { _ = down.Shutdown(fx.ExitCode(0)) },
 	}
 	s.monitor = sectors.NewMonitor(stores, sectors.MonitorOptions{Log: log, Changed: s.changed})
@@ -197,7 +197,7 @@ func (s *station) settle(ctx context.Context) {
 
 // takeOrders polls the worker's own queue. It takes as long as Temporal needs to let it begin.
 func (s *station) takeOrders(ctx context.Context, fatal func(error)) (worker.Worker, error) {
-	orders := &activities.WorkerOrders{Worker: s, Temporal: s.temporal, Log: s.log, Stopping: s.handOver, Unheard: s.missed}
+	orders := &activities.WorkerOrders{Worker: s, Temporal: s.temporal, Log: s.log, Stopping: s.handOver, Doubt: s.doubt}
 	var w worker.Worker
 	err := until(ctx, s.log, "taking orders", 5*time.Second, func(context.Context) error {
 		w = worker.New(s.temporal, workflows.WorkerQueue(s.first.Name), worker.Options{
