@@ -197,13 +197,17 @@ func resultTable(deadlines []reportDeadline, proven proven) string {
 	t.AppendHeader(table.Row{"Miner", "Deadline", "Open", "Close", "Partition", "Sectors", "Skipped", "Posted", "Verified", "Landed at", "Proven by", "Message"})
 	for _, d := range deadlines {
 		for _, p := range d.Partitions {
-			landed := "-"
-			if p.Posted {
-				landed = fmt.Sprintf("%d (Open+%d)", p.LandedEpoch, p.LandedEpoch-d.Open)
+			landed, skipped := "-", ""
+			if len(p.Skipped) > 0 {
+				skipped = fmt.Sprint(len(p.Skipped))
 			}
-			t.AppendRow(table.Row{d.Miner, d.Index, d.Open, d.Close, p.Index, p.Sectors, len(p.Skipped), yes(p.Posted), yes(p.Verified), landed, proven[provenKey{d.workflowID(), p.Index}], short(p.Message)})
+			if p.Posted {
+				landed = fmt.Sprintf("Open+%d", p.LandedEpoch-d.Open)
+			}
+			t.AppendRow(table.Row{d.Miner, d.Index, d.Open, d.Close, p.Index, p.Sectors, skipped, yes(p.Posted), yes(p.Verified), landed, proven[provenKey{d.workflowID(), p.Index}], short(p.Message)})
 		}
 	}
+	t.SuppressEmptyColumns()
 	return t.Render()
 }
 
