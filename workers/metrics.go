@@ -82,7 +82,7 @@ func newWorkerMetrics(m *metrics, now func() workerGauges) *workerMetrics {
 			Name: "posthaste_proof_seconds", Help: "How long the phases of a proof took.", Buckets: proofBuckets,
 		}, []string{"kind", "phase"}),
 		queued: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "posthaste_queue_wait_seconds", Help: "How long an attempt waited in its task queue until a worker had it.", Buckets: proofBuckets,
+			Name: "posthaste_queue_wait_seconds", Help: "How long a job waited in task queues until a worker had it first.", Buckets: proofBuckets,
 		}, []string{"kind"}),
 		attempts: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "posthaste_attempt", Help: "Which attempt was begun, by Temporal's count, from 1.", Buckets: []float64{1, 2, 3, 5, 10, 20},
@@ -102,7 +102,9 @@ func newWorkerMetrics(m *metrics, now func() workerGauges) *workerMetrics {
 func (w *workerMetrics) observe(o activities.Observation) {
 	switch o.Kind {
 	case activities.ObservedStart:
-		w.queued.WithLabelValues(o.Proof).Observe(o.Waited.Seconds())
+		if o.Attempt <= 1 { // of later ones it is not known, and zeros would hide a long line
+			w.queued.WithLabelValues(o.Proof).Observe(o.Waited.Seconds())
+		}
 		w.attempts.WithLabelValues(o.Proof).Observe(float64(o.Attempt))
 	case activities.ObservedFailure:
 		w.failures.WithLabelValues(o.Proof, string(o.Failure)).Inc()

@@ -32,6 +32,7 @@ func busyMetrics() *metrics {
 		}
 	})
 	w.observe(activities.Observation{Kind: activities.ObservedStart, Proof: post.KindWindow, Waited: 2 * time.Second, Attempt: 1})
+	w.observe(activities.Observation{Kind: activities.ObservedStart, Proof: post.KindWindow, Attempt: 2})
 	w.observe(activities.Observation{Kind: activities.ObservedFailure, Proof: post.KindWindow, Failure: post.FailureNoStore})
 	w.observe(activities.Observation{Kind: activities.ObservedProof, Proof: post.KindWindow, Card: "w/card0", Skipped: 2,
 		Phases: post.PhaseTimes{Vanilla: time.Second, Snark: 90 * time.Second}})
@@ -63,17 +64,18 @@ func TestMetrics(t *testing.T) {
 		"posthaste_card_restarts_total": {`{card="card0"} 1`, `{card="card1"} 0`},
 		"posthaste_proofs_total": {`{card="card0",result="failure"} 1`, `{card="card0",result="proof"} 3`,
 			`{card="card1",result="failure"} 0`, `{card="card1",result="proof"} 0`},
-		"posthaste_failures_total":         {`{kind="wdpost",type="StoreNotAttached"} 1`},
-		"posthaste_proof_seconds_sum":      {`{kind="wdpost",phase="snark"} 90`, `{kind="wdpost",phase="vanilla"} 1`, `{kind="wdpost",phase="verify"} 0`, `{kind="wdpost",phase="wait"} 0`},
-		"posthaste_queue_wait_seconds_sum": {`{kind="wdpost"} 2`},
-		"posthaste_attempt_count":          {`{kind="wdpost"} 1`},
-		"posthaste_skipped_sectors_total":  {`{kind="wdpost"} 2`},
-		"posthaste_store_readable":         {`{store="a"} 1`, `{store="b"} 0`},
-		"posthaste_worker_paused":          {`1`},
-		"posthaste_jobs_waiting":           {`5`},
-		"posthaste_jobs_running":           {`2`},
-		"posthaste_jobs_nobody":            {`3`},
-		"posthaste_jobs_moved_total":       {`4`},
+		"posthaste_failures_total":           {`{kind="wdpost",type="StoreNotAttached"} 1`},
+		"posthaste_proof_seconds_sum":        {`{kind="wdpost",phase="snark"} 90`, `{kind="wdpost",phase="vanilla"} 1`, `{kind="wdpost",phase="verify"} 0`, `{kind="wdpost",phase="wait"} 0`},
+		"posthaste_queue_wait_seconds_sum":   {`{kind="wdpost"} 2`},
+		"posthaste_queue_wait_seconds_count": {`{kind="wdpost"} 1`},
+		"posthaste_attempt_count":            {`{kind="wdpost"} 2`},
+		"posthaste_skipped_sectors_total":    {`{kind="wdpost"} 2`},
+		"posthaste_store_readable":           {`{store="a"} 1`, `{store="b"} 0`},
+		"posthaste_worker_paused":            {`1`},
+		"posthaste_jobs_waiting":             {`5`},
+		"posthaste_jobs_running":             {`2`},
+		"posthaste_jobs_nobody":              {`3`},
+		"posthaste_jobs_moved_total":         {`4`},
 	} {
 		require.Equal(t, want, scrape(t, m, name), name)
 	}
