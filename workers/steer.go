@@ -55,7 +55,7 @@ func tookTooLong(limited context.Context, err error) bool {
 }
 
 // Forget ends the workflow of a worker that is gone for good, so that nobody counts on it. Its orders and fences are lost with it. A worker
-// that is alive comes back with its next report.
+// that is alive comes back within seconds, with those that it has.
 func Forget(ctx context.Context, temporal client.Client, worker string) error {
 	limited, cancel := context.WithTimeout(ctx, orderLimit)
 	defer cancel()

@@ -147,17 +147,21 @@ func newWorkerForget(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return a.steer(cmd, names, func(ctx context.Context, c *connection, v workers.WorkerView) error {
 				if v.Alive && !force {
-					return fmt.Errorf("worker %s is alive (%s) and would come back; stop it first, or give --force to drop its orders and fences", v.Name, v.State)
+					return fmt.Errorf("worker %s is alive (%s) and would come back, with its orders and fences; stop it first, or give --force to have it begin a new history", v.Name, v.State)
 				}
 				if err := workers.Forget(ctx, c, v.Name); err != nil {
 					return err
+				}
+				if v.Alive {
+					fmt.Fprintf(a.stdout, "%s: forgotten; it is alive, and comes back in a moment, with the orders and fences that it has\n", v.Name)
+					return nil
 				}
 				fmt.Fprintf(a.stdout, "%s: forgotten, with its orders and fences\n", v.Name)
 				return nil
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&force, "force", false, "also when it is alive")
+	cmd.Flags().BoolVar(&force, "force", false, "also when it is alive: it comes back at once, with its orders and fences")
 	return cmd
 }
 

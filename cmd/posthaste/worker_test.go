@@ -271,8 +271,8 @@ func TestSteeringWorkers(t *testing.T) {
 		"unfence nothing":         {[]string{"unfence", "w2"}, nil, "w2: no card is fenced\n", ""},
 		"forget one that is gone": {[]string{"forget", "w3"}, []string{"terminate worker-w3"}, "w3: forgotten, with its orders and fences\n", ""},
 		"forget one that is alive": {[]string{"forget", "w1"}, nil, "",
-			"worker w1 is alive (running) and would come back; stop it first, or give --force to drop its orders and fences"},
-		"forget it all the same": {[]string{"forget", "w1", "--force"}, []string{"terminate worker-w1"}, "w1: forgotten, with its orders and fences\n", ""},
+			"worker w1 is alive (running) and would come back, with its orders and fences; stop it first, or give --force to have it begin a new history"},
+		"forget it all the same": {[]string{"forget", "w1", "--force"}, []string{"terminate worker-w1"}, "w1: forgotten; it is alive, and comes back in a moment, with the orders and fences that it has\n", ""},
 		"no name":                {[]string{"pause"}, nil, "", "requires at least 1 arg(s), only received 0; usage: posthaste worker pause NAME… [flags]"},
 	} {
 		t.Run(situation, func(t *testing.T) {
