@@ -38,6 +38,7 @@ type card struct {
 	used     uint64    // when it was last given a job, by the pool's count
 	fenced   string    // why it is; "": it is not
 	strikes  int       // failures of its own since the last proof
+	blamed   []string  // the jobs that it had at each of them, by slot.id
 	started  bool      // ever
 	unready  bool      // its last start failed
 	stays    bool      // is not to be started again
@@ -202,6 +203,7 @@ func (p *Pool) ended(c *card, ch *child, err error, lived time.Duration) {
 	defer p.unlock()
 	wasReady := ch != nil && isClosed(ch.ready) && !errors.Is(err, ErrNotReady) // its ready line may come before it is known to have no GPU
 	atWork := slices.ContainsFunc(c.slots, func(s *slot) bool { return !s.abandoned && !s.answered })
+	had := c.slots
 	p.vacate(c, c.slots...)
 	c.process, c.child, c.state = nil, nil, StateRestarting
 	if deliberate(err) {
@@ -227,7 +229,7 @@ func (p *Pool) ended(c *card, ch *child, err error, lived time.Duration) {
 	case errors.Is(err, ErrFellBack):
 		p.fenceItself(c, err.Error())
 	case atWork:
-		p.strike(c, err)
+		p.strike(c, err, had...)
 	}
 	p.dispatch()
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -88,7 +89,7 @@ func (p *Pool) unfence(c *card) {
 		return
 	}
 	p.log.Info("card is put into use again", "card", c.config.Name, "fenced", c.fenced)
-	c.fenced, c.strikes, c.streak, c.err = "", 0, 0, nil
+	c.fenced, c.strikes, c.blamed, c.streak, c.err = "", 0, nil, 0, nil
 	c.stays, c.unready, c.next, c.said = false, false, time.Time{}, said{}
 	if c.process == nil { // else it is about to end, or cannot
 		c.state = StateStarting
@@ -99,10 +100,16 @@ func (p *Pool) unfence(c *card) {
 	}
 }
 
-// strike counts a failure that is the card's own. The mutex is held.
-func (p *Pool) strike(c *card, err error) {
+// strike counts a failure that is the card's own, with the jobs that it had. One job alone does not fence a card: it may be the job that
+// kills whoever takes it, and it would go through the whole fleet that way. The mutex is held.
+func (p *Pool) strike(c *card, err error, had ...*slot) {
 	c.strikes++
-	if c.strikes >= maxStrikes {
+	for _, s := range had {
+		if s.id == "" || !slices.Contains(c.blamed, s.id) {
+			c.blamed = append(c.blamed, s.id)
+		}
+	}
+	if c.strikes >= maxStrikes && len(c.blamed) > 1 {
 		p.fenceItself(c, fmt.Sprintf("failed %d jobs in a row, the last with: %v", c.strikes, err))
 	}
 }

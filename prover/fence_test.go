@@ -23,12 +23,37 @@ func (m *mood) verify(context.Context, abi.ActorID, abi.RegisteredPoStProof, []b
 	return !m.bad.Load(), nil
 }
 
+var tasks atomic.Int64
+
+// anotherTask is a job that there was not before.
+func anotherTask() Task {
+	task := fakeTask(1)
+	task.Label = fmt.Sprint("job ", tasks.Add(1))
+	return task
+}
+
+// A job that kills whoever takes it must not take the whole fleet along.
+func TestOneJobAloneFencesNoCard(t *testing.T) {
+	check := &mood{}
+	check.bad.Store(true)
+	pool := startPool(t, PoolOptions{Verify: check.verify}, fake("gpu0", "good"))
+	poison := anotherTask()
+	for range 2 * maxStrikes {
+		_, err := pool.Prove(t.Context(), poison, nil, nil)
+		require.ErrorIs(t, err, ErrProofInvalid)
+	}
+	require.Equal(t, 1, pool.Usable())
+	_, err := pool.Prove(t.Context(), anotherTask(), nil, nil)
+	require.ErrorIs(t, err, ErrProofInvalid)
+	require.Zero(t, pool.Usable(), "it is the card, after all")
+}
+
 func TestFalseProofsFenceACard(t *testing.T) {
 	check := &mood{}
 	fences := make(chan string, 10)
 	pool := startPool(t, PoolOptions{Verify: check.verify, OnFence: func(card, reason string) { fences <- card + ": " + reason }}, fake("gpu0", "good"))
 	prove := func() error {
-		_, err := pool.Prove(t.Context(), fakeTask(1), nil, nil)
+		_, err := pool.Prove(t.Context(), anotherTask(), nil, nil)
 		return err
 	}
 	check.bad.Store(true)
@@ -67,7 +92,7 @@ func TestCrashesFenceACardAndItsWorkGoesElsewhere(t *testing.T) {
 	pool := startPool(t, PoolOptions{OnFence: func(card, _ string) { fences <- card }}, fake("bad", "dies on a task"), fake("good", "good"))
 	for crashes := 0; crashes < maxStrikes; {
 		eventually(t, pool, "the bad one is ready", func(s CardStatus) bool { return s.Name == "bad" && s.State == StateIdle })
-		result, err := pool.Prove(t.Context(), fakeTask(1), []string{"good"}, nil)
+		result, err := pool.Prove(t.Context(), anotherTask(), []string{"good"}, nil)
 		if err != nil {
 			require.ErrorIs(t, err, ErrCardCrashed)
 			crashes++
@@ -77,7 +102,7 @@ func TestCrashesFenceACardAndItsWorkGoesElsewhere(t *testing.T) {
 	}
 	require.Equal(t, "bad", <-fences)
 	for range 3 {
-		result, err := pool.Prove(t.Context(), fakeTask(1), []string{"good"}, nil)
+		result, err := pool.Prove(t.Context(), anotherTask(), []string{"good"}, nil)
 		require.NoError(t, err)
 		require.Equal(t, "good", result.Card)
 	}
@@ -176,7 +201,7 @@ func TestAFencedCardIsNotEvenStarted(t *testing.T) {
 	card.Fenced = "by hand, yesterday"
 	pool := startPool(t, PoolOptions{OnFence: func(string, string) { panic("it is known") }}, card, fake("gpu1", "good"))
 	require.Equal(t, 1, pool.Usable())
-	result, err := pool.Prove(t.Context(), fakeTask(1), []string{"gpu1"}, nil)
+	result, err := pool.Prove(t.Context(), anotherTask(), []string{"gpu1"}, nil)
 	require.NoError(t, err)
 	require.Equal(t, "gpu1", result.Card)
 	require.Equal(t, StateFenced, pool.Status()[0].State)
@@ -196,14 +221,14 @@ func TestFencingByHand(t *testing.T) {
 	got := make(chan error, 2)
 	for range 2 {
 		go func() {
-			_, err := pool.Prove(t.Context(), fakeTask(1), nil, nil)
+			_, err := pool.Prove(t.Context(), anotherTask(), nil, nil)
 			got <- err
 		}()
 	}
 	pid := eventually(t, pool, "two jobs", func(s CardStatus) bool { return len(s.Jobs) == 2 }).PID
 	waits := make(chan error, 1)
 	go func() {
-		_, err := pool.Prove(t.Context(), fakeTask(1), nil, nil)
+		_, err := pool.Prove(t.Context(), anotherTask(), nil, nil)
 		waits <- err
 	}()
 	require.NoError(t, pool.Fence("gpu0", "its fan is loud"))
@@ -219,7 +244,7 @@ func TestFencingByHand(t *testing.T) {
 
 	require.NoError(t, pool.Unfence("gpu0"))
 	require.NoError(t, pool.Unfence("gpu0"), "twice is not wrong")
-	_, err := pool.Prove(t.Context(), fakeTask(1), nil, nil)
+	_, err := pool.Prove(t.Context(), anotherTask(), nil, nil)
 	require.NoError(t, err)
 }
 
@@ -256,7 +281,7 @@ func TestUnfenceStartsADeadCard(t *testing.T) {
 	eventually(t, pool, "dead", func(s CardStatus) bool { return s.State == StateDead })
 	require.Zero(t, pool.Usable())
 	require.NoError(t, pool.Unfence("gpu0"))
-	_, err := pool.Prove(t.Context(), fakeTask(1), nil, nil)
+	_, err := pool.Prove(t.Context(), anotherTask(), nil, nil)
 	require.NoError(t, err)
 }
 
@@ -348,7 +373,7 @@ func TestChangesAreTold(t *testing.T) {
 	pool = startPool(t, PoolOptions{OnChange: onChange}, fake("gpu0", "slow"))
 	close(started)
 	told("idle 1")
-	go func() { _, _ = pool.Prove(t.Context(), fakeTask(1), nil, nil) }()
+	go func() { _, _ = pool.Prove(t.Context(), anotherTask(), nil, nil) }()
 	told("proving 1")
 	eventually(t, pool, "proven", func(s CardStatus) bool { return s.Proofs == 1 })
 	require.NoError(t, pool.Fence("gpu0", "x"))
@@ -359,7 +384,7 @@ func TestTheStatusOfAJob(t *testing.T) {
 	card := fake("gpu0", "says nothing")
 	card.Weight, card.Concurrent = 3, 2
 	pool := startPool(t, PoolOptions{}, card)
-	task := fakeTask(1)
+	task := anotherTask()
 	task.Label = "f01000/7 partition 0"
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -44,6 +44,7 @@ func NewMemory(dir string, total, perProof int64) (*Memory, error) {
 		if total, err = machineMemory(); err != nil {
 			return nil, err
 		}
+		total += perProof / kernelShare
 	}
 	m := &Memory{dir: dir, n: int(max(1, total/perProof))}
 	for i := range m.n {
@@ -56,6 +57,10 @@ func NewMemory(dir string, total, perProof int64) (*Memory, error) {
 	}
 	return m, nil
 }
+
+// kernelShare of a proof's memory may lack in what the kernel says that there is: it keeps some 2 % for itself, and a machine of 128 GiB
+// would not have room for two proofs of 64.
+const kernelShare = 16
 
 // machineMemory is how many bytes of memory this machine has.
 func machineMemory() (int64, error) {

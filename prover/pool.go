@@ -87,6 +87,7 @@ type slot struct {
 	card      *card
 	child     *child
 	job       string // for people
+	id        string // the same for a job that is tried again; empty: not known
 	since     time.Time
 	phase     post.Phase
 	answered  bool // the process has done its part
@@ -276,16 +277,17 @@ func (p *Pool) settle(s *slot, err error) {
 	if err != nil && isClosed(s.child.gone) && errors.Is(err, s.child.goneErr) {
 		return // the end of a process counts itself, once for all its jobs, and takes their places
 	}
-	p.score(s.card, err)
+	p.score(s, err)
 	p.leave(s)
 }
 
 // score counts how a job ended on a card that is still there. The mutex is held.
-func (p *Pool) score(c *card, err error) {
+func (p *Pool) score(s *slot, err error) {
+	c := s.card
 	switch {
 	case err == nil:
 		c.proofs++
-		c.streak, c.strikes, c.err = 0, 0, nil
+		c.streak, c.strikes, c.blamed, c.err = 0, 0, nil, nil
 		return
 	case errors.Is(err, ErrAllBad):
 		return // the sectors' fault
@@ -296,7 +298,7 @@ func (p *Pool) score(c *card, err error) {
 	case errors.Is(err, ErrFellBack):
 		p.fenceItself(c, err.Error())
 	case errors.Is(err, ErrProofInvalid):
-		p.strike(c, err)
+		p.strike(c, err, s)
 	}
 }
 

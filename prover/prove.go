@@ -64,6 +64,7 @@ func (p *Pool) start(ctx context.Context, task Task, avoid []string, progress fu
 	if err != nil {
 		return nil, err
 	}
+	p.know(slot, task)
 	told := func(state post.Progress) {
 		p.note(slot, state.Phase)
 		progress(state)
@@ -71,6 +72,13 @@ func (p *Pool) start(ctx context.Context, task Task, avoid []string, progress fu
 	return &run{pool: p, slot: slot, started: time.Now(), progress: told, result: Result{
 		ProofType: abi.RegisteredPoStProof(task.ProofType), Card: slot.card.config.Name, Phases: post.PhaseTimes{Wait: time.Since(start)},
 	}}, nil
+}
+
+// know notes which task a card works on.
+func (p *Pool) know(s *slot, task Task) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.id = fmt.Sprintf("%s %x", describe(task), task.Seed)
 }
 
 // end gives the card back and counts how the job ended there, and returns why it did: a job that was cancelled is no failure.

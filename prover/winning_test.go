@@ -76,7 +76,8 @@ func TestAFalseWinningProofIsFoundOut(t *testing.T) {
 	pool := startPool(t, PoolOptions{Kind: KindWinning}, card)
 	task := fakeTask(1)
 	task.ProofType = ProofType(winningType)
-	for range maxStrikes {
+	for i := range maxStrikes {
+		task.Seed[0] = byte(i)
 		_, err := pool.ProveWinning(t.Context(), task, nil)
 		require.ErrorIs(t, err, ErrProofInvalid)
 	}
