@@ -46,6 +46,9 @@ func TestTemporalAway(t *testing.T) {
 				assert.Equal(t, 1, p.Tries, "partition %d: an outage is nobody's failed try", i)
 				assert.Equal(t, "a", workerOf(p.Card), "partition %d: by the card that had it", i)
 			}
+			if away > time.Minute {
+				record(ctx, t, f.Rig, d.WorkflowID(), "", "deadline-proofs-over-an-outage")
+			}
 			finished := map[string]int{}
 			for _, e := range f.events(t) {
 				if e.Event == stub.EventEnd {

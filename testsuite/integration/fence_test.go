@@ -99,6 +99,9 @@ func TestFencing(t *testing.T) {
 			assert.True(t, told.Reached, told.Why)
 			assert.Empty(t, told.Orders.Fences)
 			f.provenBy(ctx, t, miner, "a/bad")
+			if tc.mode == stub.False {
+				record(ctx, t, f.Rig, workflows.WorkerWorkflowID("a"), "", "worker-fenced")
+			}
 		})
 	}
 }

@@ -144,6 +144,8 @@ func TestNobodyAdmits(t *testing.T) {
 		assert.Equal(t, 1, p.Tries)
 		assert.Empty(t, p.Waits)
 	}
+	record(ctx, t, f.Rig, store.WorkflowID(), "", "deadline-waited-for-a-worker")
+	record(ctx, t, f.Rig, workflows.FleetWorkflowID, "", "fleet")
 }
 
 // In a queue, what was tried before goes first (it is most often somebody's last chance), then what came first.
