@@ -78,7 +78,7 @@ func (p *Pool) start(ctx context.Context, task Task, avoid []string, progress fu
 func (p *Pool) know(s *slot, task Task) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.id = fmt.Sprintf("%s %x", describe(task), task.Seed)
+	s.id = fmt.Sprintf("%s: %s %x", task.Label, post.FormatNumbers(numbersOf(task)), task.Seed)
 }
 
 // end gives the card back and counts how the job ended there, and returns why it did: a job that was cancelled is no failure.
@@ -102,15 +102,20 @@ func describe(task Task) string {
 	if task.Label != "" {
 		return task.Label
 	}
+	text := post.FormatNumbers(numbersOf(task))
+	if len(text) > 40 {
+		text = text[:40] + "…"
+	}
+	return fmt.Sprintf("%s: sectors %s (%d)", post.MinerName(abi.ActorID(task.MinerID)), text, len(task.Replicas))
+}
+
+// numbersOf are the sectors of a task.
+func numbersOf(task Task) []abi.SectorNumber {
 	numbers := make([]abi.SectorNumber, len(task.Replicas))
 	for i, r := range task.Replicas {
 		numbers[i] = abi.SectorNumber(r.SectorID)
 	}
-	text := post.FormatNumbers(numbers)
-	if len(text) > 40 {
-		text = text[:40] + "…"
-	}
-	return fmt.Sprintf("%s: sectors %s (%d)", post.MinerName(abi.ActorID(task.MinerID)), text, len(numbers))
+	return numbers
 }
 
 // run is one job on its card.
