@@ -103,6 +103,8 @@ func takeSamples(ctx context.Context, r *rig.Rig, l *library, proofs int, apart 
 				return samples, err
 			}
 			last, busy = s.library, time.Now()
+		} else {
+			last = last * 9 / 10 // it may have been slow by chance, at a warm-up say: then it would never be asked again
 		}
 		if i < warmUps {
 			continue
