@@ -7,12 +7,11 @@ import (
 	"sync"
 	"time"
 
-	commonpb "go.temporal.io/api/common/v1"
 	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
+	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
@@ -236,17 +235,16 @@ func (a *attempt) wanted(ctx context.Context) standing {
 		return unreachable
 	case described.GetWorkflowExecutionInfo().GetStatus() != enums.WORKFLOW_EXECUTION_STATUS_RUNNING:
 		return unwanted
-	case proven(described.GetWorkflowExecutionInfo().GetMemo(), a.job):
+	case proven(described.GetWorkflowExecutionInfo(), a.job):
 		return unwanted
 	}
 	return gone
 }
 
 // proven reads from the workflow's memo whether all partitions of a job are past proving: another attempt was faster.
-func proven(memo *commonpb.Memo, job post.Job) bool {
-	payload := memo.GetFields()[workflows.MemoBoard]
-	var board post.Result
-	if payload == nil || converter.GetDefaultDataConverter().FromPayload(payload, &board) != nil {
+func proven(info *workflowpb.WorkflowExecutionInfo, job post.Job) bool {
+	board, ok := boardOf(info)
+	if !ok {
 		return false
 	}
 	for _, p := range board.Partitions {

@@ -140,6 +140,7 @@ func (b *Balance) boards(ctx context.Context) (boards []board, err error) {
 	return boards, err
 }
 
+// boardOf is a deadline as its workflow shows it, if it has shown anything yet.
 func boardOf(info *workflowpb.WorkflowExecutionInfo) (result post.Result, ok bool) {
 	payload := info.GetMemo().GetFields()[workflows.MemoBoard]
 	if payload == nil || converter.GetDefaultDataConverter().FromPayload(payload, &result) != nil {

@@ -10,9 +10,7 @@ import (
 	"time"
 
 	enums "go.temporal.io/api/enums/v1"
-	"go.temporal.io/api/serviceerror"
 	workflowpb "go.temporal.io/api/workflow/v1"
-	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 
@@ -53,19 +51,13 @@ func ReadBoard(ctx context.Context, temporal client.Client, query string) ([]Row
 	if query != "" {
 		filter += " AND (" + query + ")"
 	}
+	listed, err := listWorkflows(ctx, temporal, filter)
+	if err != nil {
+		return nil, fmt.Errorf("listing deadlines: %w", err)
+	}
 	var rows []Row
-	var next []byte
-	for {
-		page, err := temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{Query: filter, NextPageToken: next, PageSize: 200})
-		if err != nil {
-			return nil, fmt.Errorf("listing deadlines: %w", err)
-		}
-		for _, info := range page.GetExecutions() {
-			rows = append(rows, rowOf(info))
-		}
-		if next = page.GetNextPageToken(); len(next) == 0 {
-			break
-		}
+	for _, info := range listed {
+		rows = append(rows, rowOf(info))
 	}
 	if err := describeRunning(ctx, temporal, rows); err != nil {
 		return nil, err
@@ -124,8 +116,7 @@ func describeRunning(ctx context.Context, temporal client.Client, rows []Row) er
 
 func describe(ctx context.Context, temporal client.Client, row *Row) error {
 	described, err := temporal.DescribeWorkflowExecution(ctx, row.WorkflowID, row.RunID)
-	var gone *serviceerror.NotFound
-	if errors.As(err, &gone) {
+	if notFound(err) {
 		return nil
 	}
 	if err != nil {

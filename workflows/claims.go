@@ -10,7 +10,7 @@ import (
 	"posthaste/post"
 )
 
-// claimHolds is how long a claim counts after it was made: workers make theirs again every 5 s, so three may be lost.
+// claimHolds is how long a claim counts after it was made: workers make theirs again every 6 s, so two may be lost.
 const claimHolds = 20 * time.Second
 
 // claim is a card's word that it is making a job's proof although its activity's attempt is gone (see post.Claim).
