@@ -3,6 +3,7 @@ package post
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/filecoin-project/go-state-types/abi"
 )
@@ -47,6 +48,12 @@ type PartitionResult struct {
 	Avoid  []string `json:"avoid,omitempty"`  // cards that failed it, as post.Job's
 
 	SkippedCount int `json:"skipped_count,omitempty"` // all that were left out, where Skipped is shortened
+
+	// Since when, in the workflow's time; zero: not yet, or from before these were kept.
+	Issued  time.Time      `json:"issued,omitzero"`  // its first try
+	Proven  time.Time      `json:"proven,omitzero"`  // it has the proof that its State speaks of
+	Updated time.Time      `json:"updated,omitzero"` // anything of this changed
+	Asked   abi.ChainEpoch `json:"asked,omitempty"`  // the epoch at which the sender was first asked to send the proof
 }
 
 // shownSkipped is how many skipped sectors a shortened result names.

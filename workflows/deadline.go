@@ -226,7 +226,7 @@ func (d *deadline) finish(ctx workflow.Context, reason string) (post.Result, err
 	if reason != "" {
 		d.reason = reason
 	}
-	result := d.result()
+	result := d.result(ctx)
 	if reason != "" {
 		result.State = post.StateMissed
 	}

@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/filecoin-project/go-state-types/abi"
@@ -61,6 +62,8 @@ type partition struct {
 	built  int         // messages asked of the sender
 	resets int         // the deadline's resets when its last attempt began
 	found  *post.Proof // a proof that came by signal and verified
+
+	shown post.PartitionResult // as it was shown last, without Updated
 }
 
 func (p *partition) summary() string { return fmt.Sprintf("partition %d", p.Index) }
@@ -209,16 +212,27 @@ func (d *deadline) epoch(ctx workflow.Context) abi.ChainEpoch {
 }
 
 // result is the deadline as it stands.
-func (d *deadline) result() post.Result {
+func (d *deadline) result(ctx workflow.Context) post.Result {
 	r := post.Result{Deadline: d.Deadline, Reason: d.reason, Partitions: make([]post.PartitionResult, len(d.all)), Pool: d.settings.Pool}
 	if size, err := d.proofType.SectorSize(); err == nil { // else not known yet
 		r.Size = size
 	}
 	for i, p := range d.all {
-		r.Partitions[i] = p.Short()
+		r.Partitions[i] = p.stamped(workflow.Now(ctx))
 	}
 	r.State = post.DeadlineState(r.Partitions)
 	return r
+}
+
+// stamped is the partition for the memo, with the time of its last change.
+func (p *partition) stamped(now time.Time) post.PartitionResult {
+	short := p.Short()
+	short.Updated = time.Time{}
+	if !reflect.DeepEqual(short, p.shown) {
+		p.shown, p.Updated = short, now
+	}
+	short.Updated = p.Updated
+	return short
 }
 
 // changed says that there is something new to show.
@@ -227,7 +241,7 @@ func (d *deadline) changed() { d.dirty = true }
 // paint shows changes, several of one workflow task at once: each costs two events.
 func (d *deadline) paint(ctx workflow.Context) {
 	for workflow.Await(ctx, func() bool { return d.dirty || d.over }) == nil && !d.over {
-		d.show(ctx, d.result())
+		d.show(ctx, d.result(ctx))
 	}
 }
 

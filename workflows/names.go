@@ -5,6 +5,10 @@
 //	SenderWorkflow    one per sending address: orders nonces over all daemons
 //	WorkerWorkflow    one per worker: what it may take, and what operators want of it
 //	FleetWorkflow     one: moves jobs that wait in the wrong queue
+//	AlertWorkflow     one: tells people of what needs them
+//	ComputeWorkflow   one per `proving compute`: proves a deadline now, without sending anything
+//	CheckWorkflow     one per `proving check`: looks whether sectors can be proven
+//	SurveyWorkflow    one per question about a miner's deadlines
 //
 // It imports post and the names of activities, never what the activities are made of.
 package workflows
@@ -24,6 +28,10 @@ const (
 	NameSenderWorkflow   = "SenderWorkflow"
 	NameWorkerWorkflow   = "WorkerWorkflow"
 	NameFleetWorkflow    = "FleetWorkflow"
+	NameAlertWorkflow    = "AlertWorkflow"
+	NameComputeWorkflow  = "ComputeWorkflow"
+	NameCheckWorkflow    = "CheckWorkflow"
+	NameSurveyWorkflow   = "SurveyWorkflow"
 
 	ActivityWatchDeadlines      = "WatchDeadlines"
 	ActivityAwaitEpoch          = "AwaitEpoch"
@@ -46,6 +54,9 @@ const (
 	ActivityAttendWorker        = "AttendWorker"        // on a worker, as long as it runs: its heartbeats say what it does
 	ActivityApplyOrders         = "ApplyOrders"         // on a worker
 	ActivityGenerateWinningPoSt = "GenerateWinningPoSt" // on cards set aside for it
+	ActivityWatchAlerts         = "WatchAlerts"         // as long as the AlertWorkflow runs
+	ActivitySurveyMiner         = "SurveyMiner"         // the deadlines of a miner as the chain has them
+	ActivityCheckSectors        = "CheckSectors"        // on a daemon, or on the worker that would read them
 )
 
 // Signals, updates, attributes and memo keys.
@@ -65,6 +76,8 @@ const (
 	UpdateDrain   = "Drain"   // to a WorkerWorkflow: finish what runs, then end the process
 	UpdateUnfence = "Unfence" // to a WorkerWorkflow: a card's name, empty for all of them
 	UpdateReset   = "Reset"   // to a DeadlineWorkflow: ResetJobs
+	UpdateRemove  = "Remove"  // to a MinerWorkflow: a reason; it issues nothing more until added again, whatever daemons' files say
+	UpdateAdd     = "Add"     // to a MinerWorkflow that was removed
 
 	AttributeMiner    = "PostMiner"    // f01000
 	AttributeDeadline = "PostDeadline" // 7
@@ -186,6 +199,9 @@ func WorkerQueue(name string) string { return "worker." + name }
 
 // FleetWorkflowID names the one workflow that balances the fleet.
 const FleetWorkflowID = "fleet"
+
+// AlertWorkflowID names the one workflow that tells people of what needs them.
+const AlertWorkflowID = "alerts"
 
 // ResetJobs asks a DeadlineWorkflow to run partitions again now, with their tries back at 0. Empty: all that have failed.
 type ResetJobs struct {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
@@ -17,6 +18,10 @@ import (
 func (d *deadline) prove(ctx workflow.Context, p *partition) (post.Proof, error) {
 	for {
 		p.State, p.resets = post.StateProving, d.resets
+		p.Proven, p.Asked = time.Time{}, 0
+		if p.Issued.IsZero() {
+			p.Issued = workflow.Now(ctx)
+		}
 		if p.found == nil {
 			p.Tries++
 		}
@@ -26,6 +31,7 @@ func (d *deadline) prove(ctx workflow.Context, p *partition) (post.Proof, error)
 		case failed == nil:
 			p.State, p.Card, p.Phases, p.Reason = post.StateSubmitting, proof.Card, proof.Phases, ""
 			p.Stores, p.Avoid = nil, nil // what a job needs concerns nobody any more
+			p.Proven = workflow.Now(ctx)
 			// Of this proof, not of one before: the chain checks it against the sectors that the message does not skip.
 			p.Skipped = slices.Concat(p.missing, proof.Skipped)
 			d.changed()

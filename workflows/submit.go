@@ -141,6 +141,9 @@ func (d *deadline) send(ctx workflow.Context, p *partition, request post.Message
 // The answer's name carries how often the message was lost, so that an old answer is not taken for a new one.
 func (d *deadline) request(ctx workflow.Context, p *partition, request post.MessageRequest) (post.MessageSettled, error) {
 	key := request.Key()
+	if p.Asked == 0 {
+		p.Asked = d.epoch(ctx)
+	}
 	for {
 		if err := d.run(policySignal.apply(ctx, 0, p.summary()), ActivityRequestMessage, nil, request); err != nil {
 			return post.MessageSettled{}, err
