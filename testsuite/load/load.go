@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/filecoin-project/go-state-types/abi"
@@ -154,7 +155,35 @@ func (l *Load) Client() client.Client { return l.client }
 
 // Issue starts the workflow of a new deadline, whose challenge is known.
 func (l *Load) Issue(ctx context.Context, w Work) (post.Deadline, error) {
+	d := l.deadline(w, l.chain.head())
+	return d, l.start(ctx, w, d)
+}
+
+// startsAtOnce is how many workflows IssueAll starts side by side, as the watchers of so many miners do.
+const startsAtOnce = 32
+
+// IssueAll starts the workflows of many deadlines whose challenges are known at the same epoch, all at once.
+func (l *Load) IssueAll(ctx context.Context, works []Work) ([]post.Deadline, error) {
 	head := l.chain.head()
+	deadlines, errs := make([]post.Deadline, len(works)), make([]error, len(works))
+	for i, w := range works {
+		deadlines[i] = l.deadline(w, head)
+	}
+	var group sync.WaitGroup
+	places := make(chan struct{}, startsAtOnce)
+	for i, w := range works {
+		group.Go(func() {
+			places <- struct{}{}
+			defer func() { <-places }()
+			errs[i] = l.start(ctx, w, deadlines[i])
+		})
+	}
+	group.Wait()
+	return deadlines, errors.Join(errs...)
+}
+
+// deadline makes up a miner's next deadline.
+func (l *Load) deadline(w Work, head abi.ChainEpoch) post.Deadline {
 	d := post.Deadline{Miner: w.Miner.ID, Index: l.next[w.Miner.ID], PeriodStart: firstEpoch, Challenge: head - 20, Open: head - 1, Close: head + 3600}
 	if w.Epochs > 0 {
 		d.Close = head + w.Epochs
@@ -171,8 +200,13 @@ func (l *Load) Issue(ctx context.Context, w Work) (post.Deadline, error) {
 		sets[i] = w.Miner.Sets[i%len(w.Miner.Sets)]
 	}
 	l.chain.mu.Lock()
+	defer l.chain.mu.Unlock()
 	l.chain.deadlines[d] = sets
-	l.chain.mu.Unlock()
+	return d
+}
+
+// start starts a deadline's workflow as WatchDeadlines does.
+func (l *Load) start(ctx context.Context, w Work, d post.Deadline) error {
 	settings := post.DefaultSettings()
 	settings.EpochDuration, settings.SubmitConfidence, settings.Confidence = l.chain.epoch, 0, 1
 	if w.Set != nil {
@@ -185,11 +219,11 @@ func (l *Load) Issue(ctx context.Context, w Work) (post.Deadline, error) {
 			temporal.NewSearchAttributeKeyKeyword(workflows.AttributeDeadline).ValueSet(strconv.FormatUint(d.Index, 10)),
 			temporal.NewSearchAttributeKeyKeyword(workflows.AttributeState).ValueSet(string(post.StateWaiting)),
 		),
-	}, workflows.NameDeadlineWorkflow, workflows.DeadlineInput{Deadline: d, Head: head, Settings: settings})
+	}, workflows.NameDeadlineWorkflow, workflows.DeadlineInput{Deadline: d, Head: d.Challenge + 20, Settings: settings})
 	if err != nil {
-		return d, fmt.Errorf("issuing deadline %s: %w", d, err)
+		return fmt.Errorf("issuing deadline %s: %w", d, err)
 	}
-	return d, nil
+	return nil
 }
 
 // Proven is what has been proven so far.
