@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/filecoin-project/go-state-types/abi"
+	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/temporal"
 
@@ -24,6 +25,11 @@ func TestEverythingGoesWell(t *testing.T) {
 	require.ElementsMatch(t, []string{"wdpost-f01000-0-3/p0/1", "wdpost-f01000-0-3/p1/1"}, []string{s.requests[0].ID, s.requests[1].ID})
 	require.GreaterOrEqual(t, result.Partitions[0].Landed, s.deadline.Open+s.settings.SubmitConfidence, "submitted before Open + confidence")
 	require.Equal(t, "w1/gpu0", result.Partitions[1].Card)
+	p := result.Partitions[0]
+	require.False(t, p.Issued.IsZero())
+	require.Equal(t, s.proveTime, p.Proven.Sub(p.Issued), "lists tell how long a job took by these")
+	require.Equal(t, s.deadline.Open+s.settings.SubmitConfidence, p.Asked, "the epoch at which its message was asked for")
+	require.True(t, p.Updated.After(p.Proven))
 	require.Greater(t, s.now(), s.deadline.Close, "the chain was not asked after Close")
 }
 
@@ -373,6 +379,13 @@ func TestDeadlineThatCannotBeReadIsMissedWithTheNodesWord(t *testing.T) {
 	result, err := s.run()
 	require.ErrorContains(t, err, "connection refused")
 	require.Equal(t, post.StateMissed, result.State)
+}
+
+func TestMessageStillBeingBuiltAtCloseIsMissedWithThatReason(t *testing.T) {
+	s := newStory(t)
+	s.env.OnActivity(workflows.ActivityBuildPost, mock.Anything, mock.Anything).After(time.Hour).Return(workflows.BuiltPost{}, nil)
+	_, err := s.run()
+	require.ErrorContains(t, err, "its message was still being built then")
 }
 
 func TestChallengeThatCannotBeReadIsMissedWithTheNodesWord(t *testing.T) {

@@ -60,6 +60,9 @@ func (d *deadline) submit(ctx, open workflow.Context, p *partition, proof post.P
 		switch {
 		case errors.As(err, &application) && application.Type() == ErrorRandomnessChanged:
 			return proveAgain, nil
+		case temporal.IsCanceledError(err): // which does not say what the node answered so far
+			p.Reason = "its message was still being built then; did the node answer?"
+			return posted, err
 		case err != nil:
 			p.Reason = fmt.Sprintf("building the message: %v", plain(err))
 			return posted, err
