@@ -47,6 +47,19 @@ const describeAtOnce = 8
 // ReadBoard lists deadlines' workflows, the earliest Close first. query narrows it, in Temporal's list filter; empty means all that
 // are kept. Running ones are described, for their activities.
 func ReadBoard(ctx context.Context, temporal client.Client, query string) ([]Row, error) {
+	rows, err := ListBoard(ctx, temporal, query)
+	if err != nil {
+		return nil, err
+	}
+	if err := describeRunning(ctx, temporal, rows); err != nil {
+		return nil, err
+	}
+	sortRows(rows) // described ones say more
+	return rows, nil
+}
+
+// ListBoard is ReadBoard without the activities: from visibility alone, which is quicker.
+func ListBoard(ctx context.Context, temporal client.Client, query string) ([]Row, error) {
 	filter := fmt.Sprintf("WorkflowType = '%s'", workflows.NameDeadlineWorkflow)
 	if query != "" {
 		filter += " AND (" + query + ")"
@@ -59,13 +72,22 @@ func ReadBoard(ctx context.Context, temporal client.Client, query string) ([]Row
 	for _, info := range listed {
 		rows = append(rows, rowOf(info))
 	}
-	if err := describeRunning(ctx, temporal, rows); err != nil {
-		return nil, err
-	}
+	sortRows(rows)
+	return rows, nil
+}
+
+func sortRows(rows []Row) {
 	slices.SortStableFunc(rows, func(a, b Row) int {
 		return cmp.Or(cmp.Compare(a.Board.Deadline.Close, b.Board.Deadline.Close), cmp.Compare(a.WorkflowID, b.WorkflowID), a.Started.Compare(b.Started))
 	})
-	return rows, nil
+}
+
+// missedFor is how long what ended badly is shown to those who have not asked for all: people look in the morning.
+const missedFor = 24 * time.Hour
+
+// QueryUnsettled is the query for deadlines that are not over and for those that ended badly of late.
+func QueryUnsettled(now time.Time) string {
+	return fmt.Sprintf("ExecutionStatus = 'Running' OR (ExecutionStatus != 'Completed' AND CloseTime > '%s')", now.Add(-missedFor).UTC().Format(time.RFC3339))
 }
 
 // rowOf reads what visibility says of one workflow. One that has shown nothing yet is known by its ID.
