@@ -22,7 +22,9 @@ func newWorkerInfo(a *app) *cobra.Command {
 		Short: "Show everything about one worker: what it may take, its stores, each of its cards",
 		Long: "Show everything about one worker: what it may take, its stores, each of its cards.\n\n" +
 			"It asks Temporal and nobody else: no daemon has to run. What the cards do is at most a few seconds old.",
-		Args: cobra.ExactArgs(1),
+		Example:           `  posthaste worker info gpu-1`,
+		ValidArgsFunction: a.completeWorker(),
+		Args:              cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			views, err := a.readWorkers(cmd)
 			if err != nil {

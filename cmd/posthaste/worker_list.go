@@ -29,6 +29,8 @@ func newWorkerList(a *app) *cobra.Command {
 		Short: "Show the workers: where they are, what they prove, what is wrong with them",
 		Long: "Show the workers: where they are, what they prove, what is wrong with them.\n\n" +
 			"It asks Temporal and nobody else: no daemon has to run, and no posthaste.toml is needed (TEMPORAL_ADDRESS says where the server is).",
+		Example: `  posthaste worker list
+  TEMPORAL_ADDRESS=10.0.0.9:7233 posthaste worker list --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			views, err := a.readWorkers(cmd)

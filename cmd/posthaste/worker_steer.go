@@ -20,9 +20,11 @@ import (
 func newWorkerPause(a *app) *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
-		Use:   "pause NAME…",
-		Short: "Let workers finish what they have and take nothing new, until resumed",
-		Args:  cobra.MinimumNArgs(1),
+		Use:               "pause NAME…",
+		Short:             "Let workers finish what they have and take nothing new, until resumed",
+		Example:           `  posthaste worker pause gpu-1 --reason "new disks"`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: a.completeWorkers(),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return a.steer(cmd, names, func(ctx context.Context, c *connection, v workers.WorkerView) error {
 				told, err := workers.Order(ctx, c, v.Name, workflows.UpdatePause, reason)
@@ -36,9 +38,11 @@ func newWorkerPause(a *app) *cobra.Command {
 
 func newWorkerResume(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:   "resume NAME…",
-		Short: "Let paused workers take jobs again",
-		Args:  cobra.MinimumNArgs(1),
+		Use:               "resume NAME…",
+		Short:             "Let paused workers take jobs again",
+		Example:           `  posthaste worker resume gpu-1 gpu-2`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: a.completeWorkers(),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return a.steer(cmd, names, func(ctx context.Context, c *connection, v workers.WorkerView) error {
 				told, err := workers.Order(ctx, c, v.Name, workflows.UpdateResume)
@@ -57,7 +61,9 @@ func newWorkerDrain(a *app) *cobra.Command {
 			"What is running is proven to its end, nothing new is taken, and the process ends by itself when the last job is done. Whatever\n" +
 			"supervises it (systemd, `posthaste up`) may start it again; it then takes jobs, unless it is paused. Only a worker that is\n" +
 			"there can be drained: the order is not kept for later.",
-		Args: cobra.MinimumNArgs(1),
+		Example:           `  posthaste worker drain gpu-1 --wait`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: a.completeWorkers(),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return a.steer(cmd, names, func(ctx context.Context, c *connection, v workers.WorkerView) error {
 				if !v.Alive {
@@ -90,9 +96,11 @@ func newWorkerDrain(a *app) *cobra.Command {
 
 func newWorkerUnfence(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:   "unfence NAME [CARD…]",
-		Short: "Put fenced cards of a worker back into use; without CARD, all of them",
-		Args:  cobra.MinimumNArgs(1),
+		Use:               "unfence NAME [CARD…]",
+		Short:             "Put fenced cards of a worker back into use; without CARD, all of them",
+		Example:           `  posthaste worker unfence gpu-1 card0`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: a.completeCards(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.steer(cmd, args[:1], func(ctx context.Context, c *connection, v workers.WorkerView) error {
 				return a.unfence(ctx, c, v, args[1:])
@@ -141,9 +149,11 @@ func fencesText(fences []post.Fence) string {
 func newWorkerForget(a *app) *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
-		Use:   "forget NAME…",
-		Short: "Take workers that are gone for good off the list, with their orders and fences",
-		Args:  cobra.MinimumNArgs(1),
+		Use:               "forget NAME…",
+		Short:             "Take workers that are gone for good off the list, with their orders and fences",
+		Example:           `  posthaste worker forget gpu-9`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: a.completeWorkers(),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return a.steer(cmd, names, func(ctx context.Context, c *connection, v workers.WorkerView) error {
 				if v.Alive && !force {
