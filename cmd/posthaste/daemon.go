@@ -21,7 +21,8 @@ func newDaemon(a *app) *cobra.Command {
 		Long: "Run workflows, chain and lookup activities until stopped.\n\n" +
 			"A daemon is stateless: run two or ten of them with the same configuration. It needs Temporal, a Filecoin node and the\n" +
 			"stores, to find sectors in; it waits for what is not there yet.",
-		Args: cobra.NoArgs,
+		Example: `  FULLNODE_API_INFO=TOKEN:/ip4/10.0.0.5/tcp/1234/http posthaste daemon run --config /etc/posthaste.toml`,
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, log, err := a.load()
 			if err != nil {

@@ -44,6 +44,8 @@ func newDemo(a *app) *cobra.Command {
 		Long: `Start Temporal with its Web UI, a test chain with really sealed 2 KiB sectors, a daemon and a worker with two cards, each a
 process of its own, and follow the deadlines. With --workers 2 two workers share the work; the end shows which card proved
 what. It exits 0 only if every partition was posted and verified by the chain, none was missed and none sent twice.`,
+		Example: `  posthaste demo
+  posthaste demo --workers 2 --deadlines 4`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.deadlines < 1 {

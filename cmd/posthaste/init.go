@@ -14,9 +14,10 @@ import (
 func newInit(a *app) *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
-		Use:   "init",
-		Short: "Write a posthaste.toml in which every key is explained",
-		Args:  cobra.NoArgs,
+		Use:     "init",
+		Short:   "Write a posthaste.toml in which every key is explained",
+		Example: `  posthaste init --config /etc/posthaste.toml`,
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
 			if force {

@@ -49,7 +49,9 @@ func newStatus(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show miners, who is working, and the deadlines under way",
-		Args:  cobra.NoArgs,
+		Example: `  posthaste status
+  posthaste status --all --json`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.connect(cmd)
 			if err != nil {

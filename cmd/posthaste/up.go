@@ -31,7 +31,8 @@ func newUp(a *app) *cobra.Command {
 
 What Temporal keeps is in the data folder and outlives this command. A temporal-dev that is running on it already is used
 and left running. A program that ends is started again. Ctrl-C stops all, in order; twice: at once.`,
-		Args: cobra.NoArgs,
+		Example: `  posthaste init && posthaste up`,
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, log, err := a.load()
 			if err != nil {

@@ -50,9 +50,10 @@ func (v versionInfo) String() string {
 func newVersion(a *app) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "version",
-		Short: "Say what this binary was built from",
-		Args:  cobra.NoArgs,
+		Use:     "version",
+		Short:   "Say what this binary was built from",
+		Example: `  posthaste version --json`,
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			info, ok := debug.ReadBuildInfo()
 			if !ok {
