@@ -235,7 +235,7 @@ func TestPriorityIsRaisedAsCloseNears(t *testing.T) {
 	b.deadline("later", b.narrow, scheduled, expires(50*time.Minute))
 	seen := b.look(t)
 	assert.Equal(t, 1, seen.Raised)
-	assert.Equal(t, 20*time.Minute, b.Fleet.Forecast(2048))
+	assert.Equal(t, 20*time.Minute, b.Fleet.Forecast(2048, 0))
 	assert.Equal(t, "soon", b.updates[0].GetExecution().GetWorkflowId())
 	assert.Contains(t, b.updates[0].GetUpdateMask().GetPaths(), "priority.priority_key")
 	assert.EqualValues(t, 1, b.updates[0].GetActivityOptions().GetPriority().GetPriorityKey())

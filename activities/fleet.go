@@ -32,32 +32,25 @@ type Fleet struct {
 
 	reading sync.Mutex // one reader at a time; the others take what it read
 
-	mu       sync.Mutex
-	snap     snapshot
-	err      error
-	readAt   time.Time // when the last read ended; zero: never
-	pulses   pulses
-	routed   []routed
-	forecast map[abi.SectorSize]forecast
+	mu     sync.Mutex
+	snap   snapshot
+	err    error
+	readAt time.Time // when the last read ended; zero: never
+	pulses pulses
+	routed []routed
+	times  post.Times
 }
 
 const (
 	snapshotFor = time.Second      // how old a snapshot may be
 	readWithin  = 5 * time.Second  // bounds the reading of one
 	routedFor   = 30 * time.Second // how long a routed job is remembered at most
-	forecastFor = 6 * time.Hour    // how long the longest proof counts, if none took longer since
 )
 
 // routed is a job that this process has put on a queue, and that Temporal's figures may not show yet.
 type routed struct {
 	queue string
 	at    time.Time
-}
-
-// forecast is how long proofs of a sector size take.
-type forecast struct {
-	longest time.Duration
-	at      time.Time
 }
 
 func (f *Fleet) now() time.Time {
@@ -81,7 +74,7 @@ func (f *Fleet) RouteJob(ctx context.Context, in workflows.RouteInput) (post.Cho
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	choice := post.Route(in.Needs, in.Avoid, f.snap.fleet(), "")
-	choice.Priority = post.Priority(in.Try, in.Left, f.forecast[in.Needs.Size].longest)
+	choice.Priority = post.Priority(in.Try, in.Left, f.times.Proof(in.Needs.Size, 0))
 	f.count(choice.Queue)
 	return choice, nil
 }
@@ -94,26 +87,21 @@ func (f *Fleet) count(queue string) {
 	}
 }
 
-// learn takes note of how long a proof took, its reads and its SNARK.
-func (f *Fleet) learn(size abi.SectorSize, took time.Duration) {
-	if size == 0 || took <= 0 {
-		return
-	}
+// learn takes note of how long the proofs of a deadline took, those that are made.
+func (f *Fleet) learn(d post.Result) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.forecast == nil {
-		f.forecast = map[abi.SectorSize]forecast{}
-	}
-	if old := f.forecast[size]; took >= old.longest || f.now().Sub(old.at) > forecastFor {
-		f.forecast[size] = forecast{longest: took, at: f.now()}
+	for _, p := range d.Partitions {
+		f.times.Learn(d.Size, p.Sectors, p.Phases, f.now())
 	}
 }
 
-// Forecast is how long a proof of a sector size takes, as far as is known: the longest seen lately. 0: none was seen.
-func (f *Fleet) Forecast(size abi.SectorSize) time.Duration {
+// Forecast is how long a proof of so many sectors takes, as far as is known: see post.Times.Proof. The times are those of all deadlines
+// that this process has looked at while it balanced the fleet.
+func (f *Fleet) Forecast(size abi.SectorSize, sectors int) time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.forecast[size].longest
+	return f.times.Proof(size, sectors)
 }
 
 // snapshot is the cached one if it is new enough, else a new one. An error is kept as long, so that a Temporal that is away is not

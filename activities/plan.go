@@ -27,6 +27,7 @@ type waitingJob struct {
 	label                   string // for people: f01000/7 partition 0
 	partition               uint64
 	needs                   post.Needs
+	sectors                 int // 0: not known
 	avoid                   []string
 	try                     int
 	queue                   string        // that it waits on
@@ -52,7 +53,7 @@ func (m move) raises() bool { return m.choice.Priority < m.job.priority }
 // plan routes every job that waits once more, each as if the ones before it had been moved already. It gives a move for each, also for
 // those that stay. Free cards go to the jobs with the least time left. Then lines of live cards are evened out, from the other end:
 // who is first in a line has little to gain from a shorter one.
-func plan(fleet post.Fleet, jobs []waitingJob, forecast func(abi.SectorSize) time.Duration) []move {
+func plan(fleet post.Fleet, jobs []waitingJob, forecast func(size abi.SectorSize, sectors int) time.Duration) []move {
 	fleet.Queues = slices.Clone(fleet.Queues)
 	jobs = slices.Clone(jobs)
 	slices.SortStableFunc(jobs, func(a, b waitingJob) int { return cmp.Or(cmp.Compare(a.left, b.left), cmp.Compare(a.id(), b.id())) })
@@ -65,7 +66,7 @@ func plan(fleet post.Fleet, jobs []waitingJob, forecast func(abi.SectorSize) tim
 			choice = post.Choice{Queue: job.queue}
 			later = append(later, i)
 		}
-		choice.Priority = post.Priority(job.try, job.left, forecast(job.needs.Size))
+		choice.Priority = post.Priority(job.try, job.left, forecast(job.needs.Size, job.sectors))
 		moves[i] = move{job: job, choice: choice}
 		if moves[i].changesQueue() {
 			shift(fleet, job.queue, -1)
@@ -133,9 +134,7 @@ func (b *Balance) boards(ctx context.Context) (boards []board, err error) {
 			return // it has no job yet
 		}
 		boards = append(boards, board{workflow: info.GetExecution().GetWorkflowId(), run: info.GetExecution().GetRunId(), Result: result})
-		for _, p := range result.Partitions {
-			b.Fleet.learn(result.Size, p.Phases.Vanilla+p.Phases.Snark)
-		}
+		b.Fleet.learn(result)
 	})
 	return boards, err
 }
@@ -213,7 +212,7 @@ func (b *Balance) waits(ctx context.Context, of board, a *workflowpb.PendingActi
 	}
 	p := of.Partitions[at]
 	job.label, job.partition = fmt.Sprintf("%s partition %d", of.Deadline, index), index
-	job.needs, job.avoid, job.try = of.Needs(p), p.Avoid, p.Tries
+	job.needs, job.sectors, job.avoid, job.try = of.Needs(p), p.Sectors, p.Avoid, p.Tries
 	job.shown = post.Choice{Queue: p.Queue, Waits: p.Waits}
 	return job, true, nil
 }

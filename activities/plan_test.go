@@ -20,7 +20,7 @@ func TestPlansAtRandom(t *testing.T) {
 	for round := range 500 {
 		fleet, jobs := someFleet(dice)
 		for look := 0; ; look++ {
-			moves := plan(fleet, jobs, func(abi.SectorSize) time.Duration { return 0 })
+			moves := plan(fleet, jobs, func(abi.SectorSize, int) time.Duration { return 0 })
 			if !assert.Len(t, moves, len(jobs)) || !assert.Less(t, look, 5, "round %d: jobs wander", round) {
 				return
 			}
@@ -90,7 +90,7 @@ func TestLinesAreEvenedOutFromTheirEnds(t *testing.T) {
 		jobs = append(jobs, waitingJob{workflow: fmt.Sprint("w", i), needs: post.Needs{Stores: admits.Stores}, queue: "long", left: time.Duration(i) * time.Hour})
 	}
 	moved := map[string]string{}
-	for _, m := range plan(fleet, jobs, func(abi.SectorSize) time.Duration { return 0 }) {
+	for _, m := range plan(fleet, jobs, func(abi.SectorSize, int) time.Duration { return 0 }) {
 		if m.changesQueue() {
 			moved[m.job.workflow] = m.choice.Queue
 		}
