@@ -1,5 +1,6 @@
 // Command temporal-dev is Temporal in one process and on one file: all of the server's services, its Web UI and a
-// SQLite database. It is what posthaste uses where no Temporal cluster runs. See README.md for the settings and why.
+// SQLite database. It is what posthaste uses where no Temporal cluster runs. It also runs on a PostgreSQL server, brings
+// databases there up for Temporal, and copies its file. See README.md for the settings and why.
 package main
 
 import (
@@ -7,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -33,6 +35,11 @@ func main() {
 func mainCode() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if len(os.Args) > 1 {
+		if command := commands[os.Args[1]]; command != nil {
+			return exitCode(command(ctx, os.Args[2:], os.Stdout, os.Stderr))
+		}
+	}
 	opts, err := parseFlags(os.Args[1:], os.Stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -45,9 +52,29 @@ func mainCode() int {
 		fmt.Fprintf(os.Stdout, "temporal-dev: Temporal server %s\n", serverVersion)
 		return 0
 	}
-	if err := run(ctx, opts, os.Stdout, os.Stderr); err != nil {
+	return exitCode(run(ctx, opts, os.Stdout, os.Stderr))
+}
+
+// commands are what it does beside serving.
+var commands = map[string]func(ctx context.Context, args []string, out, errOut io.Writer) error{
+	"schema":  schemaCommand,
+	"backup":  backupCommand,
+	"restore": restoreCommand,
+}
+
+// usageError is a command line that was not understood.
+type usageError struct{ error }
+
+// exitCode tells an error in one line.
+func exitCode(err error) int {
+	switch {
+	case err == nil || errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.As(err, &usageError{}):
+		fmt.Fprintf(os.Stderr, "temporal-dev: %v\n", err)
+		return exitUsage
+	default:
 		fmt.Fprintf(os.Stderr, "temporal-dev: %v\n", err)
 		return exitFailed
 	}
-	return 0
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -14,8 +15,9 @@ import (
 // options are the command line's, checked.
 type options struct {
 	dbFile      string
-	ip          string // frontend's address; the internal services always stay on 127.0.0.1
-	port        int    // 0: any free one
+	postgres    postgresOptions // in the place of dbFile
+	ip          string          // frontend's address; the internal services always stay on 127.0.0.1
+	port        int             // 0: any free one
 	uiIP        string
 	uiPort      int // 0: any free one
 	headless    bool
@@ -35,7 +37,8 @@ func parseFlags(args []string, out io.Writer) (options, error) {
 	var o options
 	fs := flag.NewFlagSet("temporal-dev", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	fs.StringVar(&o.dbFile, "db-file", "", "SQLite `file` that holds everything; created when missing (required)")
+	fs.StringVar(&o.dbFile, "db-file", "", "SQLite `file` that holds everything; created when missing (this or --postgres is required)")
+	o.postgres.flags(fs)
 	fs.StringVar(&o.ip, "ip", "127.0.0.1", "`address` the Temporal frontend listens on")
 	fs.IntVar(&o.port, "port", 7233, "`port` of the Temporal frontend, 0 = any free one")
 	fs.StringVar(&o.uiIP, "ui-ip", "", "`address` the Web UI listens on (default: as --ip)")
@@ -47,7 +50,8 @@ func parseFlags(args []string, out io.Writer) (options, error) {
 	fs.BoolVar(&o.showVersion, "version", false, "print the Temporal server's version and exit")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintln(out, "temporal-dev: Temporal server and Web UI in one process, on one SQLite file")
+			fmt.Fprintln(out, "temporal-dev: Temporal server and Web UI in one process, on one SQLite file or a PostgreSQL database")
+			fmt.Fprintln(out, "temporal-dev schema|backup|restore --help: what else it does")
 			fs.SetOutput(out)
 			fs.PrintDefaults()
 			return o, err
@@ -63,12 +67,18 @@ func parseFlags(args []string, out io.Writer) (options, error) {
 	if o.showVersion {
 		return o, nil
 	}
-	return o, o.validate()
+	if err := o.validate(); err != nil || o.postgres.Host == "" {
+		return o, err
+	}
+	return o, o.postgres.complete(os.Getenv)
 }
 
 func (o options) validate() error {
-	if o.dbFile == "" {
-		return errors.New("--db-file is missing: name the SQLite file to use, for example --db-file ./temporal.db")
+	switch {
+	case o.dbFile == "" && o.postgres.Host == "":
+		return errors.New("--db-file is missing: name the SQLite file to use, for example --db-file ./temporal.db (or a PostgreSQL server with --postgres)")
+	case o.dbFile != "" && o.postgres.Host != "":
+		return errors.New("--db-file and --postgres are both given: keep one of them")
 	}
 	for _, a := range []struct{ flag, ip string }{{"--ip", o.ip}, {"--ui-ip", o.uiIP}} {
 		if net.ParseIP(a.ip) == nil {

@@ -48,6 +48,7 @@ func TestFlagDefaults(t *testing.T) {
 	want := options{
 		dbFile: "x", ip: "0.0.0.0", port: 7233, uiIP: "0.0.0.0", uiPort: 8233,
 		namespace: "default", retention: 7 * 24 * time.Hour, logLevel: "warn",
+		postgres: postgresOptions{Database: "temporal", Visibility: "temporal_visibility", TLS: "disable"},
 	}
 	if o != want {
 		t.Errorf("got %+v, want %+v", o, want)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -25,51 +26,104 @@ const (
 	pollEvery = 20 * time.Millisecond
 )
 
-// run holds the database file, starts server and Web UI, prints the line on out when both answer, and stops them when
-// ctx ends.
-func run(ctx context.Context, o options, out, errOut io.Writer) (err error) {
-	if o.dbFile, err = filepath.Abs(o.dbFile); err != nil {
+// run holds the database, starts server and Web UI, prints the line on out when both answer, and stops them when ctx ends.
+func run(ctx context.Context, o options, out, errOut io.Writer) error {
+	self := instance{Namespace: o.namespace, ServerVersion: serverVersion, PID: os.Getpid()}
+	if o.postgres.Host != "" {
+		return runPostgres(ctx, o, self, out, errOut)
+	}
+	dbFile, err := filepath.Abs(o.dbFile)
+	if err != nil {
 		return fmt.Errorf("--db-file: %w", err)
 	}
-	self := instance{Namespace: o.namespace, ServerVersion: serverVersion, PID: os.Getpid()}
+	o.dbFile = dbFile
 	lock, err := openDatabase(ctx, o.dbFile, self)
 	if err != nil {
 		return err
 	}
 	defer lock.release()
-	p, err := choosePorts(o)
+	return serve(ctx, serving{
+		options: o, self: self, name: o.dbFile, stores: sqliteStores(o.dbFile), ready: lock.write, out: out, errOut: errOut,
+		stopped: func(ctx context.Context) {
+			if err := foldLog(ctx, o.dbFile); err != nil {
+				fmt.Fprintf(errOut, "temporal-dev: the log stays beside %s, the next start reads it: %v\n", o.dbFile, err)
+			}
+		},
+	})
+}
+
+// runPostgres is run on a PostgreSQL server, for as long as no other temporal-dev has taken the database.
+func runPostgres(ctx context.Context, o options, self instance, out, errOut io.Writer) error {
+	for _, w := range o.postgres.wanted() {
+		if err := checkSchema(ctx, &o.postgres, w); err != nil {
+			return err
+		}
+	}
+	lock, err := acquirePgLock(ctx, o.postgres)
+	if err != nil {
+		return err
+	}
+	defer lock.release()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	lost := make(chan error, 1)
+	go func() {
+		lost <- lock.keep(ctx)
+		cancel()
+	}()
+	err = serve(ctx, serving{
+		options: o, self: self, name: o.postgres.where(), stores: postgresStores(&o.postgres), out: out, errOut: errOut,
+		ready: func(instance) error { return nil }, stopped: func(context.Context) {},
+	})
+	cancel()
+	return errors.Join(err, <-lost)
+}
+
+// serving is a server's work on a database that is there and its own.
+type serving struct {
+	options
+	self        instance
+	name        string // of the database, for people
+	stores      stores
+	ready       func(instance) error  // it answers
+	stopped     func(context.Context) // it has stopped
+	out, errOut io.Writer
+}
+
+func serve(ctx context.Context, s serving) error {
+	p, err := choosePorts(s.options)
 	if err != nil {
 		return err
 	}
 	var stopping atomic.Bool
-	server, err := newServer(o, p, newLogger(o.logLevel, &stopping))
+	server, err := newServer(s.options, p, s.stores, newLogger(s.logLevel, &stopping))
 	if err != nil {
-		return fmt.Errorf("set up the Temporal server on %s: %w", o.dbFile, err)
+		return fmt.Errorf("set up the Temporal server on %s: %w", s.name, err)
 	}
 	if err := server.Start(); err != nil {
-		return fmt.Errorf("start the Temporal server on %s: %w", o.dbFile, err)
+		return fmt.Errorf("start the Temporal server on %s: %w", s.name, err)
 	}
 	defer func() {
 		stopping.Store(true)
-		stopServer(context.WithoutCancel(ctx), server, o.dbFile, errOut)
+		stopServer(context.WithoutCancel(ctx), server, s.stopped, s.errOut)
 	}()
-	self.Address = hostPort(dialIP(o.ip), p.frontend)
-	if !o.headless {
-		ui := newUI(o, p)
+	s.self.Address = hostPort(dialIP(s.ip), p.frontend)
+	if !s.headless {
+		ui := newUI(s.options, p)
 		go func() { _ = ui.Start() }() // returns nil when stopped, and ends the process if it cannot listen
 		defer ui.Stop()
-		self.UI = uiURL(o, p)
+		s.self.UI = uiURL(s.options, p)
 	}
-	if err := waitHealthy(ctx, self); err != nil {
+	if err := waitHealthy(ctx, s.self); err != nil {
 		if ctx.Err() != nil {
 			return nil // asked to stop while starting
 		}
 		return err
 	}
-	if err := lock.write(self); err != nil {
+	if err := s.ready(s.self); err != nil {
 		return err
 	}
-	if _, err := out.Write(self.line()); err != nil {
+	if _, err := s.out.Write(s.self.line()); err != nil {
 		return fmt.Errorf("print the address: %w", err)
 	}
 	<-ctx.Done()
@@ -111,9 +165,9 @@ func checkWritable(dbFile string) error {
 	return f.Close()
 }
 
-// stopServer stops the server, or leaves it after stopLimit, and folds SQLite's log into the database file. Its ctx
-// must outlive the signal that stops the process.
-func stopServer(ctx context.Context, server temporal.Server, dbFile string, errOut io.Writer) {
+// stopServer stops the server, or leaves it after stopLimit, and then tidies the database up. Its ctx must outlive the signal
+// that stops the process.
+func stopServer(ctx context.Context, server temporal.Server, stopped func(context.Context), errOut io.Writer) {
 	done := make(chan error, 1)
 	go func() { done <- server.Stop() }()
 	select {
@@ -127,9 +181,7 @@ func stopServer(ctx context.Context, server temporal.Server, dbFile string, errO
 	}
 	ctx, cancel := context.WithTimeout(ctx, stopLimit)
 	defer cancel()
-	if err := foldLog(ctx, dbFile); err != nil {
-		fmt.Fprintf(errOut, "temporal-dev: the log stays beside %s, the next start reads it: %v\n", dbFile, err)
-	}
+	stopped(ctx)
 }
 
 // waitHealthy waits until the frontend serves, the namespace is known to it, and the Web UI answers.

@@ -64,20 +64,30 @@ func sqlConfig(dbFile string) *config.SQL {
 	}
 }
 
+// stores are the databases of workflows and of their lists.
+type stores struct{ workflows, lists *config.SQL }
+
+func sqliteStores(dbFile string) stores {
+	one := sqlConfig(dbFile)
+	return stores{one, one}
+}
+
+func postgresStores(p *postgresOptions) stores {
+	return stores{p.sql(p.Database), p.sql(p.Visibility)}
+}
+
 // serverConfig is the static configuration of all four services.
-func serverConfig(o options, p ports) *config.Config {
+func serverConfig(o options, p ports, s stores) *config.Config {
 	frontend := hostPort(dialIP(o.ip), p.frontend)
 	internal := func(port int) config.Service {
 		return config.Service{RPC: config.RPC{GRPCPort: port, BindOnIP: internalIP}}
 	}
 	cfg := &config.Config{
 		Persistence: config.Persistence{
-			DefaultStore:     sqliteplugin.PluginName,
-			VisibilityStore:  sqliteplugin.PluginName,
+			DefaultStore:     "workflows",
+			VisibilityStore:  "lists",
 			NumHistoryShards: historyShards,
-			DataStores: map[string]config.DataStore{
-				sqliteplugin.PluginName: {SQL: sqlConfig(o.dbFile)},
-			},
+			DataStores:       map[string]config.DataStore{"workflows": {SQL: s.workflows}, "lists": {SQL: s.lists}},
 		},
 		ClusterMetadata: &cluster.Config{
 			FailoverVersionIncrement: 10,
@@ -104,15 +114,15 @@ func serverConfig(o options, p ports) *config.Config {
 }
 
 // newServer makes the namespace when it is missing, and a server that is ready to be started.
-func newServer(o options, p ports, logger log.Logger) (temporal.Server, error) {
-	cfg := serverConfig(o, p)
+func newServer(o options, p ports, s stores, logger log.Logger) (temporal.Server, error) {
+	cfg := serverConfig(o, p, s)
 	namespace, err := schema.NewNamespaceConfig(clusterName, o.namespace, false, nil)
 	if err != nil {
 		return nil, fmt.Errorf("namespace %q: %w", o.namespace, err)
 	}
 	namespace.Detail.Config.Retention = durationpb.New(o.retention)
-	if err := schema.CreateNamespaces(cfg.Persistence.DataStores[sqliteplugin.PluginName].SQL, namespace); err != nil {
-		return nil, fmt.Errorf("namespace %q in %s: %w", o.namespace, o.dbFile, err)
+	if err := schema.CreateNamespaces(s.workflows, namespace); err != nil { // it works on any SQL database
+		return nil, fmt.Errorf("namespace %q: %w", o.namespace, err)
 	}
 	return temporal.NewServer(
 		temporal.WithConfig(cfg),
