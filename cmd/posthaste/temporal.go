@@ -61,7 +61,11 @@ The namespace is made by temporal-dev when it starts there; on a Temporal cluste
 // givenFlags are a command's own flags as they were given, for a program that has the same.
 func givenFlags(cmd *cobra.Command) []string {
 	var out []string
-	cmd.LocalNonPersistentFlags().Visit(func(f *pflag.Flag) { out = append(out, "--"+f.Name+"="+f.Value.String()) })
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if cmd.InheritedFlags().Lookup(f.Name) == nil {
+			out = append(out, "--"+f.Name+"="+f.Value.String())
+		}
+	})
 	return out
 }
 
@@ -77,6 +81,10 @@ What is posted is on the chain, and not only here: a copy, however old, or none 
 history, never a proof (docs/cluster.md).`,
 		Example: `  posthaste temporal backup /backup/temporal-$(date +%F).db`,
 		Args:    cobra.ExactArgs(1),
+		// A file's name.
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveDefault
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onDatabase(cmd.Context(), "backup", dataDir, args[0])
 		},
@@ -94,6 +102,10 @@ func newTemporalRestore(a *app) *cobra.Command {
 What was there is put aside under another name. Started again, posthaste asks the chain what is posted: nothing is sent twice.`,
 		Example: `  posthaste temporal restore /backup/temporal-2026-11-20.db`,
 		Args:    cobra.ExactArgs(1),
+		// A file's name.
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveDefault
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onDatabase(cmd.Context(), "restore", dataDir, args[0])
 		},
