@@ -38,6 +38,14 @@ type node struct {
 	pushed     []*chain.SignedMessage
 	estimated  *chain.Message
 	sign       func(*chain.SignedMessage)
+	asked      int
+}
+
+// calls is how often the node was asked anything.
+func (n *node) calls() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.asked
 }
 
 // keyAddress makes a key address out of a name.
@@ -120,6 +128,7 @@ func (n *node) at(key chain.TipSetKey) abi.ChainEpoch {
 func (n *node) failing(method string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.asked++
 	return n.fail[method]
 }
 

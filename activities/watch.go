@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"strconv"
 	"sync"
 	"time"
@@ -43,6 +44,7 @@ type Watch struct {
 	Log       *slog.Logger
 	Pause     time.Duration // before a deadline that was terminated or failed is issued again; 0 means 5 s
 	Heartbeat time.Duration // how often WatchDeadlines says what it sees; 0 means 5 s
+	Again     time.Duration // after a look, the deadlines that it found are looked at once more if no head comes; 0 means 8 s
 }
 
 // Seen is what the heartbeat of WatchDeadlines says.
@@ -63,25 +65,32 @@ func (w *Watch) WatchDeadlines(ctx context.Context, in workflows.WatchInput) err
 	loop := &watching{Watch: w, in: in, miner: miner, deadlines: map[string]*watched{}}
 	stop := loop.beat(ctx)
 	defer stop()
-	for head := range w.Heads.Heads(ctx) {
-		over, err := loop.look(ctx, head)
-		if errors.As(err, new(*temporal.ApplicationError)) {
-			return err
-		}
-		loop.say(func(s *Seen) {
-			s.Head, s.Problem = head.Height, ""
-			if err != nil {
-				s.Problem = err.Error()
+	heads := w.Heads.Heads(ctx)
+	for {
+		// Between two heads half a minute may pass, in which an operator who has ended a workflow waits for the next.
+		again := time.NewTimer(loop.rest())
+		select {
+		case head, more := <-heads:
+			again.Stop()
+			if !more {
+				return ctx.Err()
 			}
-		})
-		if err != nil && ctx.Err() == nil {
-			w.Log.Error("watching deadlines", "miner", post.MinerName(in.Miner), "error", err)
-		}
-		if over {
-			return nil
+			over, err := loop.look(ctx, head)
+			if errors.As(err, new(*temporal.ApplicationError)) {
+				return err
+			}
+			loop.say(func(s *Seen) { s.Head, s.Problem = head.Height, "" })
+			loop.trouble(ctx, err)
+			if over {
+				return nil
+			}
+		case <-again.C:
+			loop.trouble(ctx, loop.lookAgain(ctx))
+		case <-ctx.Done():
+			again.Stop()
+			return ctx.Err()
 		}
 	}
-	return ctx.Err()
 }
 
 // watching is one run of WatchDeadlines.
@@ -90,6 +99,9 @@ type watching struct {
 	in        workflows.WatchInput
 	miner     address.Address
 	deadlines map[string]*watched // by workflow ID
+	active    []*watched          // as of the last head
+	head      *chain.TipSet       // the last one
+	headAt    time.Time           // when it came
 
 	mu   sync.Mutex
 	seen Seen
@@ -97,6 +109,7 @@ type watching struct {
 
 // watched is what is known of one active deadline.
 type watched struct {
+	post.Deadline
 	state     string
 	toProve   int       // partitions; valid once read
 	read      bool      // the partitions were read: they are frozen from Open − 60 to Close
@@ -130,6 +143,33 @@ func (l *watching) beat(ctx context.Context) (stop func()) {
 	return func() { close(done) }
 }
 
+// rest is how long nothing is looked at unless a head comes: until a deadline may be issued again, at most Again. Its length
+// varies by a quarter, lest the watchers of five hundred miners all ask Temporal at the same moment.
+func (l *watching) rest() time.Duration {
+	again := l.Again
+	if again == 0 {
+		again = 8 * time.Second // with the pause of 5 s inside it: at most 10 s from a workflow's end to the next run
+	}
+	rest := again*3/4 + rand.N(again/2+1)
+	for _, w := range l.active {
+		if !w.notBefore.IsZero() && !w.final {
+			rest = min(rest, time.Until(w.notBefore))
+		}
+	}
+	return max(rest, again/8) // not at once, over and over, when Temporal does not let it be issued
+}
+
+// trouble tells of an error, in the heartbeat and in the log.
+func (l *watching) trouble(ctx context.Context, err error) {
+	if err == nil {
+		return
+	}
+	l.say(func(s *Seen) { s.Problem = err.Error() })
+	if ctx.Err() == nil {
+		l.Log.Error("watching deadlines", "miner", post.MinerName(l.in.Miner), "error", err)
+	}
+}
+
 func (l *watching) say(change func(*Seen)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -150,49 +190,75 @@ func (l *watching) look(ctx context.Context, head *chain.TipSet) (over bool, err
 	if l.seen.PeriodEnd == 0 {
 		l.say(func(s *Seen) { s.PeriodEnd = di.NextPeriodStart() })
 	}
-	var active []string
+	l.head, l.headAt, l.active = head, time.Now(), nil
 	var errs []error
 	for _, d := range post.Upcoming(l.in.Miner, di, l.in.Settings.ChallengeConfidence) {
-		state, err := l.ensure(ctx, d, head)
-		if err != nil {
+		w := l.deadlines[d.WorkflowID()]
+		if w == nil {
+			w = &watched{Deadline: d, state: "new"}
+			l.deadlines[d.WorkflowID()] = w
+		}
+		l.active = append(l.active, w)
+		if err := l.read(ctx, w); err != nil {
+			errs = append(errs, fmt.Errorf("deadline %s: %w", d, err))
+			continue
+		}
+		if err := l.ensure(ctx, w); err != nil {
 			errs = append(errs, fmt.Errorf("deadline %s: %w", d, err))
 		}
-		active = append(active, fmt.Sprintf("%d: %s", d.Index, state))
 	}
-	l.say(func(s *Seen) { s.Active = active })
+	l.tell()
 	return head.Height >= l.seen.PeriodEnd, errors.Join(errs...)
 }
 
-// ensure makes sure that one active deadline has its workflow.
-func (l *watching) ensure(ctx context.Context, d post.Deadline, head *chain.TipSet) (state string, err error) {
-	id := d.WorkflowID()
-	w := l.deadlines[id]
-	if w == nil {
-		w = &watched{state: "new"}
-		l.deadlines[id] = w
+// lookAgain reconciles between two heads: it asks Temporal, and not the node, about what was active at the last head and is not
+// closed by now.
+func (l *watching) lookAgain(ctx context.Context) error {
+	var errs []error
+	for _, w := range l.active {
+		left := post.Until(l.head.Height, w.Close, l.in.Settings.EpochDuration)
+		if !w.read || l.in.Settings.EpochDuration > 0 && time.Since(l.headAt) >= left {
+			continue
+		}
+		if err := l.ensure(ctx, w); err != nil {
+			errs = append(errs, fmt.Errorf("deadline %s: %w", w.Deadline, err))
+		}
 	}
+	l.tell()
+	return errors.Join(errs...)
+}
+
+// tell puts how the active deadlines stand into the heartbeat.
+func (l *watching) tell() {
+	var active []string
+	for _, w := range l.active {
+		active = append(active, fmt.Sprintf("%d: %s", w.Index, w.state))
+	}
+	l.say(func(s *Seen) { s.Active = active })
+}
+
+// ensure makes sure that one active deadline, whose partitions were read, has its workflow.
+func (l *watching) ensure(ctx context.Context, w *watched) error {
 	if w.final {
-		return w.state, nil
+		return nil
 	}
-	if err := l.read(ctx, w, d, head); err != nil || w.final {
-		return w.state, err
-	}
+	id := w.WorkflowID()
 	described, err := l.Temporal.DescribeWorkflowExecution(ctx, id, "")
 	var notFound *serviceerror.NotFound
 	switch {
 	case errors.As(err, &notFound):
-		return l.start(ctx, w, d, head)
+		return l.start(ctx, w)
 	case err != nil:
-		return w.state, fmt.Errorf("asking Temporal about workflow %s: %w", id, err)
+		return fmt.Errorf("asking Temporal about workflow %s: %w", id, err)
 	}
 	info := described.GetWorkflowExecutionInfo()
 	switch info.GetStatus() {
 	case enums.WORKFLOW_EXECUTION_STATUS_RUNNING, enums.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW, enums.WORKFLOW_EXECUTION_STATUS_PAUSED:
-		w.state = "running"
-		return w.state, nil
+		w.state, w.notBefore = "running", time.Time{}
+		return nil
 	case enums.WORKFLOW_EXECUTION_STATUS_COMPLETED:
 		w.state, w.final = "completed", true
-		return w.state, nil
+		return nil
 	}
 	// Removed by an operator, or failed: issued afresh while there is time, after a pause that gives them theirs.
 	if w.notBefore.IsZero() {
@@ -200,15 +266,15 @@ func (l *watching) ensure(ctx context.Context, d post.Deadline, head *chain.TipS
 	}
 	w.state = info.GetStatus().String() + ", to be issued again"
 	if time.Now().Before(w.notBefore) {
-		return w.state, nil
+		return nil
 	}
-	l.Log.Warn("issuing a deadline again", "deadline", d.String(), "was", info.GetStatus().String(), "times", w.restarts+1)
-	if state, err := l.start(ctx, w, d, head); err != nil {
-		return state, err // the next head tries again: only what was issued lengthens the pause
+	l.Log.Warn("issuing a deadline again", "deadline", w.String(), "was", info.GetStatus().String(), "times", w.restarts+1)
+	if err := l.start(ctx, w); err != nil {
+		return err // it is tried again: only what was issued lengthens the pause
 	}
 	w.restarts++
 	w.notBefore = time.Time{}
-	return w.state, nil
+	return nil
 }
 
 // pause grows with every time that a deadline had to be issued again: something ends it over and over.
@@ -224,11 +290,11 @@ func (l *watching) pause(restarts int) time.Duration {
 }
 
 // read counts the partitions to prove, once a deadline.
-func (l *watching) read(ctx context.Context, w *watched, d post.Deadline, head *chain.TipSet) error {
+func (l *watching) read(ctx context.Context, w *watched) error {
 	if w.read {
 		return nil
 	}
-	partitions, err := l.Node.StateMinerPartitions(ctx, l.miner, d.Index, head.Key())
+	partitions, err := l.Node.StateMinerPartitions(ctx, l.miner, w.Index, l.head.Key())
 	if err != nil {
 		return err
 	}
@@ -253,7 +319,8 @@ func (l *watching) read(ctx context.Context, w *watched, d post.Deadline, head *
 }
 
 // start starts a deadline's workflow, however many others try to at the same moment.
-func (l *watching) start(ctx context.Context, w *watched, d post.Deadline, head *chain.TipSet) (string, error) {
+func (l *watching) start(ctx context.Context, w *watched) error {
+	d := w.Deadline
 	_, err := l.Temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID: d.WorkflowID(), TaskQueue: workflows.QueueChain,
 		WorkflowIDConflictPolicy:                 workflows.DeadlineConflictPolicy,
@@ -267,13 +334,13 @@ func (l *watching) start(ctx context.Context, w *watched, d post.Deadline, head 
 			temporal.NewSearchAttributeKeyKeyword(workflows.AttributeDeadline).ValueSet(strconv.FormatUint(d.Index, 10)),
 			temporal.NewSearchAttributeKeyKeyword(workflows.AttributeState).ValueSet(string(post.StateWaiting)),
 		),
-	}, workflows.NameDeadlineWorkflow, workflows.DeadlineInput{Deadline: d, Head: head.Height, Settings: l.in.Settings})
+	}, workflows.NameDeadlineWorkflow, workflows.DeadlineInput{Deadline: d, Head: l.head.Height, Settings: l.in.Settings})
 	var already *serviceerror.WorkflowExecutionAlreadyStarted
 	if err != nil && !errors.As(err, &already) {
-		return w.state, fmt.Errorf("starting workflow %s: %w", d.WorkflowID(), err)
+		return fmt.Errorf("starting workflow %s: %w", d.WorkflowID(), err)
 	}
 	w.state = "started"
-	return w.state, nil
+	return nil
 }
 
 // RequestMessage hands a message to its sender's workflow, which is started if there is none.

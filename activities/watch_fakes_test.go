@@ -36,6 +36,8 @@ type starter struct {
 	signals  []post.MessageRequest
 	describe error
 	start    error
+
+	described int
 }
 
 func newStarter() *starter {
@@ -57,6 +59,7 @@ func (s *starter) ExecuteWorkflow(_ context.Context, options client.StartWorkflo
 func (s *starter) DescribeWorkflowExecution(_ context.Context, id, _ string) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.described++
 	status, known := s.status[id]
 	switch {
 	case s.describe != nil:
@@ -94,6 +97,12 @@ func (s *starter) fails(describe, start error) {
 	s.describe, s.start = describe, start
 }
 
+func (s *starter) describes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.described
+}
+
 func (s *starter) starts() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,14 +130,21 @@ type run struct {
 const pause = 20 * time.Second
 
 // watch starts WatchDeadlines for f01000.
-func watch(t *testing.T, n *node, s *starter) *run {
+func watch(t *testing.T, n *node, s *starter) *run { return watchAgain(t, n, s, 0) }
+
+// watchAgain is watch with what is looked at between two heads, so often; 0 is the default, longer than a test takes.
+func watchAgain(t *testing.T, n *node, s *starter, again time.Duration) *run {
+	return watchWith(t, n, s, again, post.DefaultSettings())
+}
+
+func watchWith(t *testing.T, n *node, s *starter, again time.Duration, settings post.Settings) *run {
 	r := &run{t: t, node: n, temporal: s, heads: make(headStream), ended: make(chan error, 1)}
-	w := &activities.Watch{Node: n, Heads: r.heads, Temporal: s, Log: slog.New(slog.DiscardHandler), Pause: pause, Heartbeat: time.Millisecond}
+	w := &activities.Watch{Node: n, Heads: r.heads, Temporal: s, Log: slog.New(slog.DiscardHandler), Pause: pause, Heartbeat: time.Millisecond, Again: again}
 	env := newEnvironment()
 	env.SetWorkerOptions(worker.Options{Interceptors: []interceptor.WorkerInterceptor{&listener{run: r}}})
 	env.RegisterActivity(w.WatchDeadlines)
 	go func() {
-		_, err := env.ExecuteActivity(w.WatchDeadlines, workflows.WatchInput{Miner: 1000, Settings: post.DefaultSettings()})
+		_, err := env.ExecuteActivity(w.WatchDeadlines, workflows.WatchInput{Miner: 1000, Settings: settings})
 		r.ended <- err
 	}()
 	return r
@@ -170,6 +186,17 @@ func (r *run) wait() error {
 		return err
 	case <-time.After(patience):
 		return errors.New("it does not end")
+	}
+}
+
+// looksAgain waits until the deadlines were looked at so many times more.
+func (r *run) looksAgain(times int) {
+	r.t.Helper()
+	enough := r.temporal.describes() + times
+	for end := time.Now().Add(patience); r.temporal.describes() < enough; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			r.t.Fatalf("the deadlines are not looked at without a head")
+		}
 	}
 }
 

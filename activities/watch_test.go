@@ -128,6 +128,60 @@ func TestADeadlineThatIsEndedTwice(t *testing.T) {
 	}
 }
 
+// Epochs of half a minute, or a node that is away: what an operator has ended is issued again without a head, and without asking the node.
+func TestBetweenHeads(t *testing.T) {
+	n, s := newNode(t), newStarter()
+	r := watchAgain(t, n, s, time.Millisecond)
+	r.head(121)
+	r.seen("it runs", func(s activities.Seen) bool { return len(s.Active) == 1 && s.Active[0] == "2: running" })
+	asked := n.calls()
+
+	s.ends(id(2), enums.WORKFLOW_EXECUTION_STATUS_TERMINATED, pause/2)
+	r.looksAgain(3)
+	assert.Equal(t, []string{id(2)}, s.starts(), "the pause is not over")
+	r.seen("that it will be", func(s activities.Seen) bool { return s.Active[0] == "2: Terminated, to be issued again" })
+
+	s.ends(id(2), running, 0) // an operator has reset it meanwhile
+	r.looksAgain(3)
+	s.ends(id(2), enums.WORKFLOW_EXECUTION_STATUS_TERMINATED, pause+time.Second)
+	r.seen("it runs again", func(s activities.Seen) bool { return s.Active[0] == "2: running" && len(r.temporal.starts()) == 2 })
+	assert.Equal(t, []string{id(2), id(2)}, s.starts(), "once")
+
+	s.ends(id(2), enums.WORKFLOW_EXECUTION_STATUS_COMPLETED, 0)
+	r.seen("the end", func(s activities.Seen) bool { return s.Active[0] == "2: completed" })
+	assert.Equal(t, asked, n.calls(), "nothing of this asks the node")
+	require.NoError(t, r.finish())
+}
+
+// A Temporal that was away when a head came is asked again before the next.
+func TestTroubleBetweenHeads(t *testing.T) {
+	s := newStarter()
+	s.fails(serviceerror.NewUnavailable("no"), nil)
+	r := watchAgain(t, newNode(t), s, time.Millisecond)
+	r.head(121)
+	r.seen("the problem", func(s activities.Seen) bool { return s.Problem != "" })
+	s.fails(nil, nil)
+	r.seen("it runs", func(s activities.Seen) bool { return len(s.Active) == 1 && s.Active[0] == "2: running" })
+	assert.Equal(t, []string{id(2)}, s.starts())
+	require.NoError(t, r.finish())
+}
+
+// After its Close, as far as the time since the last head tells, a deadline is left alone.
+func TestCloseWithoutAHead(t *testing.T) {
+	settings := post.DefaultSettings()
+	settings.EpochDuration = time.Millisecond
+	s := newStarter()
+	r := watchWith(t, newNode(t), s, time.Millisecond, settings)
+	r.head(121) // deadline 2 closes 9 ms later
+	r.seen("it runs", func(s activities.Seen) bool { return len(s.Active) == 1 })
+	time.Sleep(20 * time.Millisecond)
+	before := len(s.starts())
+	s.ends(id(2), enums.WORKFLOW_EXECUTION_STATUS_FAILED, 2*pause)
+	time.Sleep(20 * time.Millisecond) // twenty looks
+	assert.Len(t, s.starts(), before)
+	require.NoError(t, r.finish())
+}
+
 func TestTroubleWithOneDeadline(t *testing.T) {
 	n, s := newNode(t), newStarter()
 	n.fails("StateMinerPartitions 2", errAway)
