@@ -22,7 +22,7 @@ demo-lotus: build params lotusdevnet ## the same main job against a real Lotus n
 	@FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) bin/posthaste demo --chain bin/posthaste-lotusdevnet $(ARGS)
 
 .PHONY: test
-test: build params check ## all tests: unit, workflow, replay, integration with real proofs and killed processes
+test: build tools params check ## all tests: unit, workflow, replay, integration with real proofs and killed processes
 	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) go test -timeout 15m $$(go list ./... | grep -v /testsuite/integration)
 	@# By itself: its deadlines are minutes long, on a chain that does not wait for a busy machine.
 	@# Those with cards that only sleep run beside each other afterwards.
@@ -56,6 +56,10 @@ build: ffi ## bin/posthaste, temporal-dev, and for tests posthaste-devnet and po
 lotusdevnet: debian ## bin/posthaste-lotusdevnet, a real Lotus chain for tests (15 minutes from an empty cache)
 	@FFI_USE_GPU=0 FFI_DISABLE_FVM=0 build/libfilcrypto.sh testsuite/lotusdevnet/extern/filecoin-ffi
 	@GOFLAGS= build/go.sh posthaste-lotusdevnet testsuite/lotusdevnet . 1700
+
+.PHONY: tools
+tools: ## Temporal's own programs, bin/tctl and bin/temporal (5 minutes from an empty cache)
+	@build/tools.sh
 
 .PHONY: ffi
 ffi: debian ## libfilcrypto, from source; FFI_USE_GPU, FFI_USE_OPENCL and FFI_USE_CUDA choose as in filecoin-ffi
