@@ -22,7 +22,7 @@ demo-lotus: build params lotusdevnet ## the same main job against a real Lotus n
 	@FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) bin/posthaste demo --chain bin/posthaste-lotusdevnet $(ARGS)
 
 .PHONY: test
-test: build tools params check ## all tests: unit, workflow, replay, integration with real proofs and killed processes
+test: build tools params check debian-test ## all tests: unit, workflow, replay, integration with real proofs and killed processes
 	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) go test -timeout 15m $$(go list ./... | grep -v /testsuite/integration)
 	@# By itself: its deadlines are minutes long, on a chain that does not wait for a busy machine.
 	@# Those with cards that only sleep run beside each other afterwards.
@@ -72,6 +72,10 @@ params: ## Groth16 parameters for 2 KiB test sectors, worthless for real ones
 .PHONY: debian
 debian:
 	@build/debian.sh
+
+.PHONY: debian-test
+debian-test:
+	@build/debian.sh test
 
 .PHONY: clean
 clean: ## remove what was built here; the cache stays
