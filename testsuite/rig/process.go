@@ -25,6 +25,7 @@ type Process struct {
 	command func() (path string, args, env []string, err error) // of the next run
 	ready   func(line []byte) error                             // nil: it prints no ready line
 	within  time.Duration                                       // until the ready line
+	as      *syscall.Credential                                 // nil: as we are
 
 	mu  sync.Mutex
 	cmd *exec.Cmd
@@ -84,7 +85,7 @@ func (p *Process) launch(path string, args, env []string) (<-chan []byte, error)
 	cmd.Dir = filepath.Dir(p.Log)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: p.as}
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		_ = log.Close()

@@ -33,6 +33,8 @@ type Options struct {
 	Idle bool
 	// TemporalDB is temporal-dev's file; empty: one in the rig's folder.
 	TemporalDB string
+	// Postgres is what temporal-dev serves from in place of a file. Its schema must be there.
+	Postgres *Postgres
 }
 
 // Rig is a set of programs around one simulated chain.
@@ -42,6 +44,7 @@ type Rig struct {
 	Temporal *Process
 	Chain    *Process   // nil on a bare rig
 	Daemon   *Process   // nil on a bare rig
+	Daemons  []*Process // with those that AddDaemon made; the first is Daemon
 	Worker   *Process   // the first of Workers
 	Workers  []*Process // as Config.Workers
 
@@ -94,13 +97,14 @@ func (r *Rig) processes(o Options) error {
 	if err != nil {
 		return err
 	}
-	db := o.TemporalDB
-	if db == "" {
-		db = filepath.Join(r.Dir, "temporal.db")
+	flags, env := []string{"--db-file", cmp.Or(o.TemporalDB, filepath.Join(r.Dir, "temporal.db"))}, []string(nil)
+	if o.Postgres != nil {
+		flags, env = o.Postgres.Flags(), o.Postgres.Env()
 	}
-	r.Temporal = r.process("temporal-dev", func() ([]string, error) {
-		return []string{"--db-file", db, "--port", fmt.Sprint(ports[0]), "--ui-port", fmt.Sprint(ports[1])}, nil
-	})
+	flags = append(flags, "--port", fmt.Sprint(ports[0]), "--ui-port", fmt.Sprint(ports[1]))
+	r.Temporal = &Process{Name: "temporal-dev", Log: filepath.Join(r.Dir, "temporal-dev.log"), command: func() (string, []string, []string, error) {
+		return filepath.Join(r.bin, "temporal-dev"), flags, env, nil
+	}}
 	r.Temporal.ready, r.Temporal.within = into(&r.temporal), time.Minute
 	if o.Bare {
 		return nil
@@ -109,12 +113,20 @@ func (r *Rig) processes(o Options) error {
 		return append([]string{"--dir", filepath.Join(r.Dir, "chain")}, o.Chain...), nil
 	})
 	r.Chain.ready, r.Chain.within = into(&r.chain), 2*time.Minute
-	path := filepath.Join(r.Dir, "daemon.toml")
-	r.Daemon = &Process{Name: "daemon", Log: filepath.Join(r.Dir, "daemon.log"), command: func() (string, []string, []string, error) {
-		err := r.Config.writeDaemon(path, r.temporal.Address, r.Epoch())
-		return filepath.Join(r.bin, "posthaste"), []string{"daemon", "run", "--config", path}, r.Config.Env, err
-	}}
+	r.Daemon = r.AddDaemon("daemon")
 	return nil
+}
+
+// AddDaemon makes one more daemon, which is not started yet. It has the same configuration as the others, and an environment
+// of its own (NAME=value).
+func (r *Rig) AddDaemon(name string, env ...string) *Process {
+	path := filepath.Join(r.Dir, name+".toml")
+	p := &Process{Name: name, Log: filepath.Join(r.Dir, name+".log"), command: func() (string, []string, []string, error) {
+		err := r.Config.writeDaemon(path, r.temporal.Address, r.Epoch())
+		return filepath.Join(r.bin, "posthaste"), []string{"daemon", "run", "--config", path}, append(slices.Clone(r.Config.Env), env...), err
+	}}
+	r.Daemons = append(r.Daemons, p)
+	return p
 }
 
 // process is a program of bin/.
@@ -220,7 +232,7 @@ func (r *Rig) StartWorkers(ctx context.Context) error {
 // programs of the rig, the last started first.
 func (r *Rig) processesBackwards() []*Process {
 	var all []*Process
-	for _, p := range append([]*Process{r.Temporal, r.Chain, r.Daemon}, r.Workers...) {
+	for _, p := range slices.Concat([]*Process{r.Temporal, r.Chain}, r.Daemons, r.Workers) {
 		if p != nil {
 			all = append(all, p)
 		}
