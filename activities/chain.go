@@ -30,6 +30,7 @@ type ChainReader interface {
 	StateMinerProvingDeadline(context.Context, address.Address, chain.TipSetKey) (*dline.Info, error)
 	StateAccountKey(context.Context, address.Address, chain.TipSetKey) (address.Address, error)
 	StateSearchMsg(context.Context, chain.TipSetKey, cid.Cid, abi.ChainEpoch, bool) (*chain.MsgLookup, error)
+	EpochDuration(context.Context) (time.Duration, error)
 	ChallengeRandomness(context.Context, address.Address, abi.ChainEpoch, chain.TipSetKey) (abi.Randomness, error)
 	CommitRandomness(context.Context, abi.ChainEpoch, chain.TipSetKey) (abi.Randomness, error)
 }

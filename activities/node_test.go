@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/filecoin-project/go-address"
 	"github.com/filecoin-project/go-bitfield"
@@ -179,6 +180,10 @@ func (n *node) StateMinerProvingDeadline(_ context.Context, _ address.Address, k
 	now := n.at(key)
 	start := 100 + (now-100)/40*40
 	return dline.NewInfo(start, uint64(now-start)/10, now, 4, 40, 10, 5, 7), nil
+}
+
+func (n *node) EpochDuration(context.Context) (time.Duration, error) {
+	return 30 * time.Second, n.failing("EpochDuration")
 }
 
 func (n *node) StateAccountKey(_ context.Context, of address.Address, _ chain.TipSetKey) (address.Address, error) {

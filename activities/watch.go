@@ -53,6 +53,8 @@ type Seen struct {
 	PeriodEnd abi.ChainEpoch `json:"period_end"`
 	Active    []string       `json:"active"` // deadlines between Challenge and Close, and how each stands
 	Problem   string         `json:"problem,omitempty"`
+	// EpochDuration is what the miner's deadlines are issued with: the settings', or the node's for a miner that no daemon's file names.
+	EpochDuration time.Duration `json:"epoch_duration,omitempty"`
 }
 
 // WatchDeadlines follows the chain until the miner's proving period ends, and sees to it that every active deadline with
@@ -75,7 +77,7 @@ func (w *Watch) WatchDeadlines(ctx context.Context, in workflows.WatchInput) err
 			if !more {
 				return ctx.Err()
 			}
-			over, err := loop.look(ctx, head)
+			over, err := loop.follow(ctx, head)
 			if errors.As(err, new(*temporal.ApplicationError)) {
 				return err
 			}
@@ -176,6 +178,19 @@ func (l *watching) say(change func(*Seen)) {
 	change(&l.seen)
 }
 
+// follow looks at one head, when it is known how long an epoch is.
+func (l *watching) follow(ctx context.Context, head *chain.TipSet) (over bool, err error) {
+	if l.in.Settings.EpochDuration == 0 {
+		epoch, err := l.Node.EpochDuration(ctx)
+		if err != nil {
+			return false, fmt.Errorf("asking the node how long an epoch is: %w", err)
+		}
+		l.in.Settings.EpochDuration = epoch
+	}
+	l.say(func(s *Seen) { s.EpochDuration = l.in.Settings.EpochDuration })
+	return l.look(ctx, head)
+}
+
 // look reconciles at one head. It says whether the proving period that it was started in is over. One deadline's trouble
 // does not keep the others waiting.
 func (l *watching) look(ctx context.Context, head *chain.TipSet) (over bool, err error) {
@@ -183,7 +198,7 @@ func (l *watching) look(ctx context.Context, head *chain.TipSet) (over bool, err
 	if err != nil {
 		if errors.Is(err, chain.ErrNoActor) {
 			return false, temporal.NewNonRetryableApplicationError(
-				fmt.Sprintf("the chain has no miner actor %s; correct [[miners]] in posthaste.toml", post.MinerName(l.in.Miner)), workflows.ErrorNoSuchMiner, err)
+				fmt.Sprintf("the chain has no miner actor %s; correct its number in [[miners]] of posthaste.toml, or where it was added", post.MinerName(l.in.Miner)), workflows.ErrorNoSuchMiner, err)
 		}
 		return false, err
 	}

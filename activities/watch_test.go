@@ -2,6 +2,7 @@ package activities_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,7 +35,9 @@ func TestAWholePeriod(t *testing.T) {
 	require.NoError(t, r.finish())
 	assert.Equal(t, []string{id(0), id(2), id(3), nextPeriod}, s.starts(), "each once, the next period's first too")
 
-	assert.Equal(t, workflows.DeadlineInput{Deadline: deadlineOf(2), Head: 116, Settings: post.DefaultSettings()}, s.inputs[id(2)])
+	settings := post.DefaultSettings()
+	settings.EpochDuration = 30 * time.Second // the node's, since nobody has said another
+	assert.Equal(t, workflows.DeadlineInput{Deadline: deadlineOf(2), Head: 116, Settings: settings}, s.inputs[id(2)])
 	options := s.options[id(2)]
 	assert.Equal(t, workflows.QueueChain, options.TaskQueue)
 	assert.Equal(t, workflows.DeadlineReusePolicy, options.WorkflowIDReusePolicy)
@@ -190,7 +193,7 @@ func TestTroubleWithOneDeadline(t *testing.T) {
 	assert.Equal(t, []string{id(3)}, s.starts(), "the other one does not wait")
 	seen := r.seen("the problem", func(s activities.Seen) bool { return s.Problem != "" && s.Active[1] == "3: running" })
 	assert.Contains(t, seen.Problem, "deadline f01000/2: ChainHead on http://127.0.0.1:1234: the node cannot be reached")
-	assert.Equal(t, activities.Seen{Head: 126, PeriodEnd: 140, Active: []string{"2: new", "3: running"}, Problem: seen.Problem}, seen)
+	assert.Equal(t, activities.Seen{Head: 126, PeriodEnd: 140, Active: []string{"2: new", "3: running"}, Problem: seen.Problem, EpochDuration: 30 * time.Second}, seen)
 	n.fails("StateMinerPartitions 2", nil)
 	r.head(127, 127)
 	assert.Equal(t, []string{id(3), id(2)}, s.starts())
@@ -243,6 +246,19 @@ func TestTroubleWithTheNode(t *testing.T) {
 	require.NoError(t, r.finish())
 }
 
+func TestNothingIsIssuedBeforeItIsKnownHowLongAnEpochIs(t *testing.T) {
+	n := newNode(t)
+	n.fails("EpochDuration", fmt.Errorf("the node at 1.2.3.4 does not say how long an epoch is"))
+	r := watch(t, n, newStarter())
+	r.head(121, 122)
+	r.seen("the trouble", func(s activities.Seen) bool { return strings.Contains(s.Problem, "does not say how long an epoch is") })
+	assert.Empty(t, r.temporal.starts())
+	n.fails("EpochDuration", nil)
+	r.head(123, 124)
+	assert.Equal(t, 30*time.Second, r.temporal.inputs[id(2)].Settings.EpochDuration)
+	require.NoError(t, r.finish())
+}
+
 func TestAMinerThatDoesNotExist(t *testing.T) {
 	n := newNode(t)
 	n.fails("StateMinerProvingDeadline", fmt.Errorf("miner f01000: %w", chain.ErrNoActor))
@@ -251,7 +267,7 @@ func TestAMinerThatDoesNotExist(t *testing.T) {
 	final := application(t, r.wait())
 	assert.Equal(t, workflows.ErrorNoSuchMiner, final.Type())
 	assert.True(t, final.NonRetryable())
-	assert.Equal(t, "the chain has no miner actor f01000; correct [[miners]] in posthaste.toml", final.Message())
+	assert.Equal(t, "the chain has no miner actor f01000; correct its number in [[miners]] of posthaste.toml, or where it was added", final.Message())
 }
 
 func TestRequestMessage(t *testing.T) {

@@ -104,6 +104,7 @@ type daemonActivities struct {
 	sectors  *activities.Sectors
 	fleet    *activities.Fleet
 	balance  *activities.Balance
+	survey   *activities.Survey
 }
 
 func newDaemonActivities(c *config.Config, node *chain.Node, heads *chain.Follower, index *sectors.Index, temporal client.Client, m *metrics, log *slog.Logger) daemonActivities {
@@ -114,6 +115,7 @@ func newDaemonActivities(c *config.Config, node *chain.Node, heads *chain.Follow
 		watch:    &activities.Watch{Node: node, Heads: heads, Temporal: temporal, Log: log},
 		sectors:  &activities.Sectors{Index: index, Verify: prover.Verify},
 		fleet:    fleet,
+		survey:   &activities.Survey{Node: node, Fleet: fleet},
 		balance:  &activities.Balance{Fleet: fleet, Temporal: temporal, Log: log, Observe: watchBalance(newDaemonMetrics(m))},
 	}
 }
@@ -195,6 +197,7 @@ func daemonWorkers(temporal client.Client, down fx.Shutdowner, log *slog.Logger,
 		workflows.ActivityFollowMessages:      a.messages.FollowMessages,
 		workflows.ActivityRouteJob:            a.fleet.RouteJob,
 		workflows.ActivityBalanceFleet:        a.balance.BalanceFleet,
+		workflows.ActivitySurveyMiner:         a.survey.SurveyMiner,
 	})
 	lookups := options
 	lookups.DisableWorkflowWorker = true
@@ -215,6 +218,7 @@ func RegisterWorkflows(r worker.WorkflowRegistry) {
 		workflows.NameSenderWorkflow:   workflows.SenderWorkflow,
 		workflows.NameWorkerWorkflow:   workflows.WorkerWorkflow,
 		workflows.NameFleetWorkflow:    workflows.FleetWorkflow,
+		workflows.NameSurveyWorkflow:   workflows.SurveyWorkflow,
 	} {
 		r.RegisterWorkflowWithOptions(w, workflow.RegisterOptions{Name: name})
 	}
@@ -313,7 +317,7 @@ func ensureFleet(ctx context.Context, temporal client.Client, log *slog.Logger) 
 }
 
 // MinerWorkflowID names the one workflow of a miner.
-func MinerWorkflowID(in workflows.WatchInput) string { return "miner-" + post.MinerName(in.Miner) }
+func MinerWorkflowID(in workflows.WatchInput) string { return workflows.MinerWorkflowID(in.Miner) }
 
 // EnsureMiner makes sure that a miner's workflow runs and knows its configuration.
 func EnsureMiner(ctx context.Context, t client.Client, in workflows.WatchInput) error {

@@ -66,7 +66,7 @@ const headFrom = 8
 func ReadHead(ctx context.Context, temporal client.Client, miners []Watched) (Head, error) {
 	asked := 0
 	for _, m := range miners {
-		if m.Paused != "" {
+		if !m.Issues() {
 			continue
 		}
 		if asked++; asked > headFrom {
@@ -95,7 +95,7 @@ func headOf(pending []*workflowpb.PendingActivityInfo, epochDuration time.Durati
 		}
 		var seen activities.Seen
 		if converter.GetDefaultDataConverter().FromPayloads(a.GetHeartbeatDetails(), &seen) == nil && seen.Head > 0 {
-			return Head{Epoch: seen.Head, At: a.GetLastHeartbeatTime().AsTime(), EpochDuration: epochDuration}
+			return Head{Epoch: seen.Head, At: a.GetLastHeartbeatTime().AsTime(), EpochDuration: cmp.Or(epochDuration, seen.EpochDuration)}
 		}
 	}
 	return Head{}

@@ -1,6 +1,11 @@
 package workflows
 
 import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
@@ -10,8 +15,28 @@ import (
 // MinerState is a MinerWorkflow's input, what it hands to its next run at the period's end, and its memo.
 type MinerState struct {
 	WatchInput
-	Paused string `json:"paused,omitempty"` // why, if it is: no new deadlines are issued; those under way go on
+	Paused  string `json:"paused,omitempty"`  // why, if it is: no new deadlines are issued; those under way go on
+	Removed string `json:"removed,omitempty"` // why, if it is: as Paused, whatever daemons' files say, until it is added again
 }
+
+// AddMiner lifts a miner's removal.
+type AddMiner struct {
+	Settings *post.Settings `json:"settings,omitempty"` // from now on; nil: those that it had
+}
+
+// State is how a miner stands, in one word: what its AttributeState says.
+func (s MinerState) State() string {
+	switch {
+	case s.Removed != "":
+		return "Removed"
+	case s.Paused != "":
+		return "Paused"
+	}
+	return "Watching"
+}
+
+// Issues says whether deadlines are issued.
+func (s MinerState) Issues() bool { return s.Removed == "" && s.Paused == "" }
 
 // MinerWorkflow keeps one miner actor's deadlines going: it runs WatchDeadlines until the proving period ends, then goes on
 // in a new run. Daemons make sure that it exists and tell it its configuration.
@@ -22,11 +47,16 @@ func MinerWorkflow(ctx workflow.Context, state MinerState) error {
 	}
 	for !full(ctx) {
 		m.show(ctx)
-		if err := workflow.Await(ctx, func() bool { return m.Paused == "" || full(ctx) }); err != nil {
+		shown := m.MinerState
+		if err := workflow.Await(ctx, func() bool { return m.Issues() || m.Removed != shown.Removed || full(ctx) }); err != nil {
 			return err
 		}
-		if m.Paused != "" {
-			break // paused for longer than one history holds
+		if !m.Issues() {
+			continue // removed since it was paused, or paused for longer than one history holds
+		}
+		// Before that version, a miner that was resumed went on to be shown as paused.
+		if m.MinerState != shown && workflow.GetVersion(ctx, "shown when resumed", workflow.DefaultVersion, 1) > workflow.DefaultVersion {
+			continue
 		}
 		periodOver, err := m.watch(ctx)
 		if err != nil {
@@ -41,7 +71,7 @@ func MinerWorkflow(ctx workflow.Context, state MinerState) error {
 }
 
 // full says that this run should end: every daemon sends its configuration once a minute, and a history that gets too long is
-// ended by the server, together with what only it knows: that the miner is paused.
+// ended by the server, together with what only it knows: that the miner is paused or removed.
 func full(ctx workflow.Context) bool { return workflow.GetInfo(ctx).GetContinueAsNewSuggested() }
 
 // miner is the state of one run of a MinerWorkflow.
@@ -62,24 +92,46 @@ func (c configureChannel) drain(m *miner) {
 	}
 }
 
+// byOperator is the reason of whoever gives none.
+const byOperator = "by an operator"
+
+// pause stops issuing deadlines for a reason, or goes on for none.
+func (m *miner) pause(reason string) error {
+	if m.Removed != "" {
+		return temporal.NewNonRetryableApplicationError(fmt.Sprintf("it was removed (%s); `posthaste miner add %s` lifts that", m.Removed, post.MinerName(m.Miner)), ErrorMinerRemoved, nil)
+	}
+	m.Paused, m.changed = reason, true
+	return nil
+}
+
+func (m *miner) remove(reason string) error {
+	m.Removed, m.changed = reason, true
+	return nil
+}
+
+// add makes the miner watched whatever it was before: paused, too, since that is what whoever adds it wants.
+func (m *miner) add(in AddMiner) error {
+	was := m.MinerState
+	m.Removed, m.Paused = "", ""
+	if in.Settings != nil {
+		m.Settings = *in.Settings
+	}
+	m.changed = m.changed || m.MinerState != was
+	return nil
+}
+
 // listen takes operators' updates and daemons' configurations.
 func (m *miner) listen(ctx workflow.Context) error {
-	err := workflow.SetUpdateHandler(ctx, UpdatePause, func(_ workflow.Context, reason string) error {
-		if reason == "" {
-			reason = "by an operator"
-		}
-		m.Paused, m.changed = reason, true
-		return nil
-	})
-	if err != nil {
-		return err
+	updates := map[string]any{
+		UpdatePause:  func(_ workflow.Context, reason string) error { return m.pause(cmp.Or(reason, byOperator)) },
+		UpdateResume: func(workflow.Context) error { return m.pause("") },
+		UpdateRemove: func(_ workflow.Context, reason string) error { return m.remove(cmp.Or(reason, byOperator)) },
+		UpdateAdd:    func(_ workflow.Context, in AddMiner) error { return m.add(in) },
 	}
-	err = workflow.SetUpdateHandler(ctx, UpdateResume, func(workflow.Context) error {
-		m.Paused, m.changed = "", true
-		return nil
-	})
-	if err != nil {
-		return err
+	for _, name := range slices.Sorted(maps.Keys(updates)) {
+		if err := workflow.SetUpdateHandler(ctx, name, updates[name]); err != nil {
+			return err
+		}
 	}
 	m.configure = configureChannel{workflow.GetSignalChannel(ctx, SignalConfigure)}
 	workflow.Go(ctx, func(ctx workflow.Context) {
@@ -116,10 +168,7 @@ func (m *miner) watch(ctx workflow.Context) (periodOver bool, err error) {
 
 // show keeps the memo and the attributes true.
 func (m *miner) show(ctx workflow.Context) {
-	state := "Watching"
-	if m.Paused != "" {
-		state = "Paused"
-	}
+	state := m.State()
 	logger := workflow.GetLogger(ctx)
 	if err := workflow.UpsertTypedSearchAttributes(ctx, temporal.NewSearchAttributeKeyKeyword(AttributeState).ValueSet(state)); err != nil {
 		logger.Error("setting the state attribute", "miner", post.MinerName(m.Miner), "error", err)

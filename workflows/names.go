@@ -77,7 +77,7 @@ const (
 	UpdateUnfence = "Unfence" // to a WorkerWorkflow: a card's name, empty for all of them
 	UpdateReset   = "Reset"   // to a DeadlineWorkflow: ResetJobs
 	UpdateRemove  = "Remove"  // to a MinerWorkflow: a reason; it issues nothing more until added again, whatever daemons' files say
-	UpdateAdd     = "Add"     // to a MinerWorkflow that was removed
+	UpdateAdd     = "Add"     // to a MinerWorkflow that was removed: AddMiner
 
 	AttributeMiner    = "PostMiner"    // f01000
 	AttributeDeadline = "PostDeadline" // 7
@@ -95,12 +95,19 @@ const (
 	ErrorRefused           = "Refused"           // the node understood a message and will not take it
 	ErrorDeadlineMissed    = "DeadlineMissed"    // a DeadlineWorkflow's failure; its detail is the post.Result
 	ErrorNoSuchMiner       = "NoSuchMiner"       // the chain knows no such miner actor
+	ErrorMinerRemoved      = "MinerRemoved"      // an operator has removed the miner: it must be added before it can be paused or resumed
 )
 
 // WatchInput tells WatchDeadlines whose deadlines to keep going, and how.
 type WatchInput struct {
 	Miner    abi.ActorID   `json:"miner"`
 	Settings post.Settings `json:"settings"`
+}
+
+// SurveyInput asks how a miner's deadlines stand on the chain.
+type SurveyInput struct {
+	Miner abi.ActorID `json:"miner"`
+	Pool  string      `json:"pool,omitempty"` // the GPU tag that proves; empty: any
 }
 
 // DeadlineInput starts a DeadlineWorkflow.
@@ -199,6 +206,9 @@ func WorkerQueue(name string) string { return "worker." + name }
 
 // FleetWorkflowID names the one workflow that balances the fleet.
 const FleetWorkflowID = "fleet"
+
+// MinerWorkflowID names the one workflow of a miner.
+func MinerWorkflowID(miner abi.ActorID) string { return "miner-" + post.MinerName(miner) }
 
 // AlertWorkflowID names the one workflow that tells people of what needs them.
 const AlertWorkflowID = "alerts"
