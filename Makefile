@@ -9,6 +9,16 @@ export GOFLAGS := -tags=$(GO_TAGS)
 # Go's cache does not see which libfilcrypto a package was linked with; a macro that nobody reads makes it tell them apart.
 export CGO_CPPFLAGS := -DPOSTHASTE_FILCRYPTO=$(shell build/libfilcrypto.sh --variant)
 
+# `make demo -- --break card` is `make demo ARGS="--break card"`: with something behind the --, whatever follows `demo` is the demo's.
+ifneq ($(filter --%,$(MAKECMDGOALS)),)
+  ifneq ($(filter demo%,$(firstword $(MAKECMDGOALS))),)
+    OPTIONS := $(wordlist 2,$(words $(MAKECMDGOALS)),$(MAKECMDGOALS))
+    override ARGS += $(OPTIONS)
+    .PHONY: $(OPTIONS)
+    $(eval $(OPTIONS): ; @:)
+  endif
+endif
+
 .PHONY: help
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16

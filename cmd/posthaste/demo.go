@@ -34,6 +34,8 @@ type demoOptions struct {
 	timeout   time.Duration
 	stay      bool
 	asJSON    bool
+	breaks    string // the fault's name, as it was given
+	fault     *fault // nil: nothing is broken
 }
 
 func newDemo(a *app) *cobra.Command {
@@ -43,9 +45,14 @@ func newDemo(a *app) *cobra.Command {
 		Short: "Prove real deadlines on a test chain of this machine's own, and see how it is done",
 		Long: `Start Temporal with its Web UI, a test chain with really sealed 2 KiB sectors, a daemon and a worker with two cards, each a
 process of its own, and follow the deadlines. With --workers 2 two workers share the work; the end shows which card proved
-what. It exits 0 only if every partition was posted and verified by the chain, none was missed and none sent twice.`,
+what. It exits 0 only if every partition was posted and verified by the chain, none was missed and none sent twice.
+
+With --break something real goes wrong, on longer deadlines, and it says where one sees that and what mends it: to practise
+what docs/operations.md says. sector: sealed files are away or damaged. card: a card loses its GPU. node: the Filecoin node
+does not answer for a while. temporal: Temporal's server is killed, and started again.`,
 		Example: `  posthaste demo
-  posthaste demo --workers 2 --deadlines 4`,
+  posthaste demo --workers 2 --deadlines 4
+  posthaste demo --break card --stay`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.deadlines < 1 {
@@ -53,6 +60,9 @@ what. It exits 0 only if every partition was posted and verified by the chain, n
 			}
 			if o.workers < 1 || o.cards < 1 || o.workers*o.cards > mostDemoCards {
 				return fmt.Errorf("--workers %d --cards %d: at least 1 of each, and at most %d cards in all", o.workers, o.cards, mostDemoCards)
+			}
+			if err := o.useFault(cmd.Flags().Changed("deadlines")); err != nil {
+				return err
 			}
 			log, err := a.logger(config.Log{Level: slog.LevelWarn, Format: "text"})
 			if err != nil {
@@ -71,6 +81,10 @@ what. It exits 0 only if every partition was posted and verified by the chain, n
 	f.DurationVar(&o.timeout, "timeout", 30*time.Minute, "give up after this `time`")
 	f.BoolVar(&o.stay, "stay", false, "keep everything running afterwards, until Ctrl-C")
 	f.BoolVar(&o.asJSON, "json", false, "print the result as one JSON object on stdout")
+	f.StringVar(&o.breaks, "break", "", "break this `part` on the way: "+strings.Join(faultNames(), ", "))
+	if err := cmd.RegisterFlagCompletionFunc("break", cobra.FixedCompletions(faultNames(), cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // the flag is two lines above
+	}
 	return cmd
 }
 
@@ -88,6 +102,10 @@ type demonstration struct {
 	died    <-chan error
 	started abi.ChainEpoch // the chain's head when posthaste was started
 	rows    []workers.Row  // the board as it was read last
+
+	readLast   error // why the board could not be read, if it could not
+	supervisor *supervisor
+	breakage   breakage
 }
 
 func (a *app) demo(ctx context.Context, o demoOptions, log *slog.Logger) (err error) {
@@ -107,7 +125,7 @@ func (a *app) demo(ctx context.Context, o demoOptions, log *slog.Logger) (err er
 		}
 	}()
 	fmt.Fprintf(a.stderr, "everything of this run is in %s%s\n", o.dir, kept)
-	d := &demonstration{demoOptions: o, stderr: a.stderr, log: log, died: s.died}
+	d := &demonstration{demoOptions: o, stderr: a.stderr, log: log, died: s.died, supervisor: s}
 	if err := d.startAll(ctx, s); err != nil {
 		return err
 	}
@@ -126,6 +144,9 @@ func (a *app) demo(ctx context.Context, o demoOptions, log *slog.Logger) (err er
 	result := judge(report, deadlines, time.Since(began))
 	proven := provenBy(d.rows, deadlines)
 	result.Workers, result.Proofs = o.workers, proven.count(d.cardNames())
+	if o.fault != nil {
+		result.Broken, result.Hit = o.fault.name, d.breakage.mended(deadlines)
+	}
 	if err := a.tell(result, deadlines, proven, o.asJSON); err != nil {
 		return err
 	}
@@ -172,11 +193,15 @@ func (d *demonstration) startAll(ctx context.Context, s *supervisor) error {
 	if err != nil {
 		return err
 	}
+	p.restart = d.fault != nil && d.fault.name == temporalFault.name
 	if err := s.start(ctx, p); err != nil {
 		return err
 	}
 	fmt.Fprintf(d.stderr, "Temporal Web UI: %s\n", d.server.UI)
 	if err := d.startChain(ctx, s); err != nil {
+		return err
+	}
+	if err := d.breakEarly(ctx); err != nil {
 		return err
 	}
 	configs, err := d.writeConfigs()
@@ -216,6 +241,7 @@ func (d *demonstration) startAll(ctx context.Context, s *supervisor) error {
 		}
 	}
 	fmt.Fprintf(d.stderr, "following %d deadlines of %s from epoch %d on\n", d.deadlines, strings.Join(d.chain.Miners, " and "), d.started)
+	d.tellEarly()
 	return nil
 }
 
@@ -281,9 +307,12 @@ func (d *demonstration) follow(ctx context.Context) (chainReport, error) {
 		over := closed(deadlines)
 		rows, err := workers.ReadBoard(ctx, d.client, "")
 		if err != nil {
-			d.log.Warn("the board cannot be read", "err", err)
+			d.unread(err)
 		} else {
-			d.rows = rows
+			d.rows, d.readLast = rows, nil
+			if err := d.watchFault(ctx, screen, rows); err != nil {
+				return report, err
+			}
 			screen.show(d.ours(boardRows(rows)), report.Epoch, fmt.Sprintf("epoch %d, %d of %d deadlines over; Web UI: %s", report.Epoch, over, d.deadlines, d.server.UI))
 		}
 		if over >= d.deadlines {
@@ -303,6 +332,14 @@ func (d *demonstration) follow(ctx context.Context) (chainReport, error) {
 			return report, fmt.Errorf("following the deadlines: %w", ctx.Err())
 		}
 	}
+}
+
+// unread says once that the board cannot be read.
+func (d *demonstration) unread(err error) {
+	if d.readLast == nil {
+		d.log.Warn("the board cannot be read; it is tried again every second", "err", err)
+	}
+	d.readLast = err
 }
 
 // whyNoReport prefers to say that a program ended, and what it logged, to what follows from it.
@@ -340,6 +377,9 @@ func (a *app) tell(result demoResult, deadlines []reportDeadline, proven proven,
 	fmt.Fprintf(a.stderr, "proofs by card: %s\n", proofsText(result.Proofs))
 	fmt.Fprintf(a.stderr, "%d deadlines, %d partitions: %d posted, %d verified by the chain, %d missed, %d sent twice, in %.0f s\n",
 		result.Deadlines, result.Partitions, result.Posted, result.Verified, result.Missed, result.SentTwice, result.Seconds)
+	if result.Broken != "" {
+		fmt.Fprintln(a.stderr, mendedText(result.Broken, result.Hit))
+	}
 	if result.DisputesTried > 0 {
 		fmt.Fprintf(a.stderr, "%d disputes of them, %d refused by the actor\n", result.DisputesTried, result.DisputesRefused)
 	}

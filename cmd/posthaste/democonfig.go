@@ -54,6 +54,9 @@ func (d *demonstration) configText(worker int) string {
 	write := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	write("# Of a demo, written by it.\n[temporal]\naddress = %q\nnamespace = %q", d.server.Address, d.server.Namespace)
 	write("[chain]\napi_info = %q\nepoch_duration = %q", d.chain.FullnodeAPIInfo, d.epoch().String())
+	if d.fault != nil && len(d.fault.policy) > 0 {
+		write("[policy]\n%s", strings.Join(d.fault.policy, "\n"))
+	}
 	for _, miner := range d.chain.Miners {
 		write("[[miners]]\nid = %q", miner)
 	}
@@ -67,6 +70,9 @@ func (d *demonstration) configText(worker int) string {
 	for i := range d.cards {
 		card := fmt.Sprintf("card%d", i)
 		write("[[processors.window_post]]\nname = %q\nenvs = { TMPDIR = %q }\nready_timeout = \"30s\"", card, filepath.Join(d.dir, d.workerName(worker), card))
+		if lines := d.cardLines(worker, i); lines != "" {
+			write("%s", lines)
+		}
 	}
 	return b.String()
 }

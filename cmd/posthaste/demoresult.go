@@ -33,6 +33,9 @@ type demoResult struct {
 	Seconds         float64 `json:"seconds"`
 
 	Proofs map[string]int `json:"proofs"` // partitions by the card that proved them, "worker/card"
+
+	Broken string            `json:"broken,omitempty"` // what --break broke
+	Hit    map[string]string `json:"hit,omitempty"`    // the jobs that it hit, and what became of them: "posted", "missed"
 }
 
 // followed are the first n deadlines that opened after the epoch at which posthaste was started: those before had nobody.

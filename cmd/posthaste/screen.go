@@ -47,6 +47,12 @@ func (s *screen) show(rows []boardRow, head abi.ChainEpoch, heading string) {
 	s.drawn = strings.Count(text, "\n")
 }
 
+// say prints something above the board, which is drawn anew below it.
+func (s *screen) say(print func()) {
+	print()
+	s.drawn = 0
+}
+
 // width is the terminal's, in characters: a line that wraps would be two, and the next drawing would start too low. 0: unknown.
 func (s *screen) width() int {
 	f, ok := s.out.(*os.File)

@@ -63,7 +63,11 @@ type child struct {
 	program
 	logFile string
 	stop    chan struct{} // closed: end it
-	gone    chan struct{} // closed: it ended and is not started again
+
+	mu   sync.Mutex
+	run  *process      // the latest
+	away time.Duration // until it is started again after a crash that was wanted; 0: as ever
+	gone chan struct{} // closed: it ended and is not started again
 }
 
 // process is one run of a program.
@@ -84,8 +88,44 @@ func (s *supervisor) start(ctx context.Context, p program) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.children = append(s.children, c)
+	c.is(run)
 	go s.keep(c, run)
 	return nil
+}
+
+// is notes the process that runs.
+func (c *child) is(run *process) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.run = run
+}
+
+// crash kills a child that is started again when it ends, and has that wait for so long.
+func (s *supervisor) crash(name string, away time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.children {
+		if c.name != name || !c.restart {
+			continue
+		}
+		c.mu.Lock()
+		c.away = away
+		pid := c.run.cmd.Process.Pid
+		c.mu.Unlock()
+		if err := syscall.Kill(-pid, syscall.SIGKILL); err != nil {
+			return fmt.Errorf("killing %s: %w", name, err)
+		}
+		return nil
+	}
+	return fmt.Errorf("no program %s that would be started again", name)
+}
+
+// takeAway is how long the child is to be away, asked once.
+func (c *child) takeAway() (away time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	away, c.away = c.away, 0
+	return away
 }
 
 // launch runs the program once and returns when it is ready.
@@ -254,15 +294,20 @@ func (s *supervisor) again(c *child, err error, pause *time.Duration) *process {
 		if err == nil {
 			level = slog.LevelInfo // a drained worker, say
 		}
-		s.log.Log(ctx, level, "a program ended; it is started again", "program", c.name, "in", *pause, "err", cause(err), "log", c.logFile)
+		wait := *pause
+		if away := c.takeAway(); away > 0 {
+			wait, level = away, slog.LevelInfo
+		}
+		s.log.Log(ctx, level, "a program ended; it is started again", "program", c.name, "in", wait, "err", cause(err), "log", c.logFile)
 		select {
 		case <-c.stop:
 			return nil
-		case <-time.After(*pause):
+		case <-time.After(wait):
 		}
 		*pause = min(2**pause, maxBackOff)
 		var run *process
 		if run, err = s.launch(ctx, c, args); err == nil {
+			c.is(run)
 			s.log.Info("a program runs again", "program", c.name, "pid", run.cmd.Process.Pid)
 			return run
 		}

@@ -205,3 +205,24 @@ func TestNoChildOutlivesItsParent(t *testing.T) {
 	_ = parent.Wait()
 	require.Eventually(t, func() bool { return !running(pid) }, 5*time.Second, 20*time.Millisecond)
 }
+
+func TestACrashedProgramComesBackWhenItIsTold(t *testing.T) {
+	s := testSupervisor(t)
+	var ready shellReady
+	p := shell("p", sayReady+` sleep 60`)
+	p.ready, p.restart = &ready, true
+	require.NoError(t, s.start(t.Context(), p))
+	before := ready.PID
+	began := time.Now()
+	const away = time.Second
+	require.NoError(t, s.crash("p", away))
+	require.Eventually(t, func() bool { return !alive(before) }, 5*time.Second, 5*time.Millisecond)
+	runs := func() int {
+		s.children[0].mu.Lock()
+		defer s.children[0].mu.Unlock()
+		return s.children[0].run.cmd.Process.Pid
+	}
+	require.Eventually(t, func() bool { return runs() != before && alive(runs()) }, 10*time.Second, 5*time.Millisecond)
+	require.GreaterOrEqual(t, time.Since(began), away)
+	require.Error(t, s.crash("nobody", 0))
+}
