@@ -54,6 +54,10 @@ func build(path string, data []byte, getenv func(string) string, hostname func()
 	if c.Temporal.Namespace == "" {
 		d.complain("temporal.namespace", "want a name, such as %q", defaultNamespace)
 	}
+	c.Versioning = Versioning{On: f.Temporal.Versioning, BuildID: f.Temporal.BuildID}
+	if c.Versioning.BuildID != "" {
+		d.checkName("temporal.build_id", c.Versioning.BuildID)
+	}
 	c.Chain = d.chain(f, getenv)
 	c.Miners = d.miners(f)
 	for i, s := range f.Stores {

@@ -21,15 +21,16 @@ const DefaultFile = "posthaste.toml"
 // Config is what the processes of posthaste are told. Every field has a value that works, except that a daemon needs a node,
 // a miner and a store (ForDaemon).
 type Config struct {
-	Path     string // the file it was read from; "" if none
-	Temporal Temporal
-	Chain    Chain
-	Miners   []Miner
-	Stores   []Store // what a daemon lists to find sectors
-	Worker   Worker
-	Attached []Store // what a worker can read; the daemon's stores if none is written
-	Cards    []Card  // of windowPoSt; at least one
-	Winning  []Card  // set aside for winningPoSt
+	Path       string // the file it was read from; "" if none
+	Temporal   Temporal
+	Versioning Versioning // of daemons
+	Chain      Chain
+	Miners     []Miner
+	Stores     []Store // what a daemon lists to find sectors
+	Worker     Worker
+	Attached   []Store // what a worker can read; the daemon's stores if none is written
+	Cards      []Card  // of windowPoSt; at least one
+	Winning    []Card  // set aside for winningPoSt
 
 	// AutoCards: no card is written. Cards is then one about which nothing is configured, and whoever starts the worker puts one
 	// for each GPU of the machine in its place (UseDevices).
@@ -46,6 +47,12 @@ type Config struct {
 type Temporal struct {
 	Address   string // host:port
 	Namespace string
+}
+
+// Versioning is Temporal's worker versioning: deadlines end in the version of the daemon that began them.
+type Versioning struct {
+	On      bool
+	BuildID string // what this daemon is; empty: the program's version
 }
 
 // Chain is the Filecoin node.

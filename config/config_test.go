@@ -181,7 +181,7 @@ func TestEnvironmentFillsWhatIsLeftOut(t *testing.T) {
 func TestBadConfigurations(t *testing.T) {
 	for situation, c := range map[string]struct{ text, want string }{
 		"an unknown key in a table": {
-			"[temporal]\n  adress = \"x\"", `2:3: temporal.adress: unknown key; in temporal there may be address, namespace`,
+			"[temporal]\n  adress = \"x\"", `2:3: temporal.adress: unknown key; in temporal there may be address, namespace, versioning, build_id`,
 		},
 		"an unknown table": {
 			"[wroker]\nname = 1", `1:2: wroker: unknown key; at the top level there may be temporal, chain, policy, miners, stores, attached, worker, processors, metrics, log`,

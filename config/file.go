@@ -8,6 +8,9 @@ type file struct {
 	Temporal struct {
 		Address   *string `toml:"address" is:"a string such as \"127.0.0.1:7233\""`
 		Namespace *string `toml:"namespace" is:"a string"`
+
+		Versioning bool   `toml:"versioning"`
+		BuildID    string `toml:"build_id" is:"a string"`
 	} `toml:"temporal"`
 	Chain struct {
 		APIInfo       string    `toml:"api_info" is:"a string such as \"TOKEN:/ip4/127.0.0.1/tcp/1234/http\""`

@@ -146,13 +146,19 @@ func runDaemon(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, log *slog.
 			return err
 		}
 		log.Info("driving workflows", "temporal", c.Temporal.Address, "namespace", c.Temporal.Namespace, "node", node.Endpoint())
-		return poll(ctx, daemonWorkers(temporal, down, log, a)...)
+		return poll(ctx, daemonWorkers(temporal, down, log, c.Versioning, a)...)
 	})
 	background(lc, down, log, "ensuring the fleet's workflow", func(ctx context.Context) error {
 		if err := awaitTemporal(ctx, c.Temporal, temporal, log); err != nil {
 			return err
 		}
 		return ensureFleet(ctx, temporal, log)
+	})
+	background(lc, down, log, "settling this daemon's version", func(ctx context.Context) error {
+		if err := awaitTemporal(ctx, c.Temporal, temporal, log); err != nil {
+			return err
+		}
+		return settleVersion(ctx, c.Versioning, temporal, log)
 	})
 	background(lc, down, log, "checking the token", func(ctx context.Context) error { return checkToken(ctx, node, log) })
 	background(lc, down, log, "ensuring miners", func(ctx context.Context) error {
@@ -168,7 +174,7 @@ func runDaemon(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, log *slog.
 }
 
 // daemonWorkers poll the workflows' and the chain's queue, and that of lookups.
-func daemonWorkers(temporal client.Client, down fx.Shutdowner, log *slog.Logger, a daemonActivities) []worker.Worker {
+func daemonWorkers(temporal client.Client, down fx.Shutdowner, log *slog.Logger, v config.Versioning, a daemonActivities) []worker.Worker {
 	options := worker.Options{
 		// Waiting for an epoch and watching a miner hold a slot for long and cost nothing: room for hundreds of deadlines.
 		MaxConcurrentActivityExecutionSize: 2000,
@@ -178,6 +184,7 @@ func daemonWorkers(temporal client.Client, down fx.Shutdowner, log *slog.Logger,
 		WorkerStopTimeout: 5 * time.Second,
 		OnFatalError:      fatal(down, log),
 		Interceptors:      []interceptor.WorkerInterceptor{&attending{}},
+		DeploymentOptions: deploymentOptions(v),
 	}
 	main := worker.New(temporal, workflows.QueueChain, options)
 	RegisterWorkflows(main)
@@ -220,7 +227,7 @@ func RegisterWorkflows(r worker.WorkflowRegistry) {
 		workflows.NameFleetWorkflow:    workflows.FleetWorkflow,
 		workflows.NameSurveyWorkflow:   workflows.SurveyWorkflow,
 	} {
-		r.RegisterWorkflowWithOptions(w, workflow.RegisterOptions{Name: name})
+		r.RegisterWorkflowWithOptions(w, workflow.RegisterOptions{Name: name, VersioningBehavior: behaviorOf(name)})
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 
 // newTemporal is what there is to do to Temporal's own database. Another program does it: this one does not link Temporal's server.
 func newTemporal(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "temporal", Short: "Bring up, copy and put back the database of Temporal"}
-	cmd.AddCommand(newTemporalSchema(a), newTemporalBackup(a), newTemporalRestore(a))
+	cmd := &cobra.Command{Use: "temporal", Short: "Temporal itself: its database, copies of it, the versions of daemons"}
+	cmd.AddCommand(newTemporalSchema(a), newTemporalBackup(a), newTemporalRestore(a), newTemporalVersions(a), newTemporalCurrent(a))
 	return cmd
 }
 

@@ -14,7 +14,7 @@ var silentCommands = map[string]bool{
 	"up": true, "demo": true, "run": true, "init": true, "schema": true, "test": true,
 	"pause": true, "resume": true, "drain": true, "unfence": true, "forget": true,
 	"add": true, "remove": true, "remove-all": true, "reset": true,
-	"backup": true, "restore": true,
+	"backup": true, "restore": true, "current": true,
 }
 
 // leaves are the commands that do something, without cobra's own and those that only programs call.

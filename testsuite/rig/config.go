@@ -97,16 +97,16 @@ func (t *toml) save(path string) error {
 }
 
 // common is what daemon and workers are told alike. None of them serves metrics: rigs run side by side.
-func (t *toml) common(c Config, temporal string) {
-	t.line("[temporal]\naddress = %q", temporal)
+func (t *toml) common(c Config, temporal string, own ...string) {
+	t.line("[temporal]\naddress = %q\n%s", temporal, strings.Join(own, "\n"))
 	t.line("[log]\nlevel = %q", c.LogLevel)
 	t.line("[metrics]\ndaemon = \"off\"\nworker = \"off\"")
 }
 
 // writeDaemon writes the daemon's posthaste.toml.
-func (c Config) writeDaemon(path, temporal string, epoch time.Duration) error {
+func (c Config) writeDaemon(path, temporal string, epoch time.Duration, own []string) error {
 	var t toml
-	t.common(c, temporal)
+	t.common(c, temporal, own...)
 	t.line("[chain]\napi_info = %q\nepoch_duration = %q", c.APIInfo, epoch.String())
 	t.line("[policy]\n%s", strings.Join(c.Policy, "\n"))
 	for _, miner := range c.Miners {

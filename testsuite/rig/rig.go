@@ -117,13 +117,13 @@ func (r *Rig) processes(o Options) error {
 	return nil
 }
 
-// AddDaemon makes one more daemon, which is not started yet. It has the same configuration as the others, and an environment
-// of its own (NAME=value).
-func (r *Rig) AddDaemon(name string, env ...string) *Process {
+// AddDaemon makes one more daemon, which is not started yet. It has the same configuration as the others, and lines of its own in
+// [temporal].
+func (r *Rig) AddDaemon(name string, temporal ...string) *Process {
 	path := filepath.Join(r.Dir, name+".toml")
 	p := &Process{Name: name, Log: filepath.Join(r.Dir, name+".log"), command: func() (string, []string, []string, error) {
-		err := r.Config.writeDaemon(path, r.temporal.Address, r.Epoch())
-		return filepath.Join(r.bin, "posthaste"), []string{"daemon", "run", "--config", path}, append(slices.Clone(r.Config.Env), env...), err
+		err := r.Config.writeDaemon(path, r.temporal.Address, r.Epoch(), temporal)
+		return filepath.Join(r.bin, "posthaste"), []string{"daemon", "run", "--config", path}, r.Config.Env, err
 	}}
 	r.Daemons = append(r.Daemons, p)
 	return p
