@@ -71,7 +71,7 @@ func settleVersion(ctx context.Context, v config.Versioning, temporal client.Cli
 		case !v.On:
 			return nil // a server that has versioning switched off says so in its own way
 		case err != nil:
-			return fmt.Errorf("Temporal does not know version %s yet: %w", build, err)
+			return fmt.Errorf("version %s is not known to Temporal yet: %w", build, err)
 		case current == build:
 			log.Info("this daemon's version is current", "build", build)
 			return nil
