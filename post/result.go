@@ -117,31 +117,6 @@ func (r Result) Reasons() string {
 	return strings.Join(lines, "; ")
 }
 
-// Markdown is the partition table that the Web UI shows as the workflow's current details.
-func (r Result) Markdown() string {
-	var b strings.Builder
-	b.WriteString(fmt.Sprintf("**%s**, deadline %d of the period from epoch %d: **%s**\n\n", MinerName(r.Deadline.Miner), r.Deadline.Index, r.Deadline.PeriodStart, r.State))
-	b.WriteString(fmt.Sprintf("Challenge %d, Open %d, Close %d\n\n", r.Deadline.Challenge, r.Deadline.Open, r.Deadline.Close))
-	cell := strings.NewReplacer("|", "/", "\r", "", "\n", " ").Replace // text from elsewhere must not end the cell or the row
-	b.WriteString("| partition | state | sectors | skipped | tries | card | landed | reason | message |\n|--|--|--|--|--|--|--|--|--|\n")
-	for _, p := range r.Partitions {
-		landed := ""
-		if p.Landed != 0 {
-			landed = fmt.Sprint(p.Landed)
-		}
-		reason := p.Reason
-		if p.Waits != "" {
-			reason = strings.TrimPrefix(reason+"; it waits: "+p.Waits, "; ")
-		}
-		b.WriteString(fmt.Sprintf("| %d | %s | %d | %d | %d | %s | %s | %s | %s |\n", p.Index, p.State, p.Sectors, p.CountSkipped(), p.Tries, cell(p.Card), landed,
-			cell(reason), p.Message))
-	}
-	if r.Reason != "" {
-		b.WriteString(fmt.Sprintf("\n%s\n", r.Reason))
-	}
-	return b.String()
-}
-
 // Count writes a number of things as people do: 1 sector, 2 sectors.
 func Count(n int, thing string) string {
 	if n == 1 {

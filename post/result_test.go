@@ -81,37 +81,3 @@ func TestReasons(t *testing.T) {
 	assert.Empty(t, post.Result{}.Reasons())
 	assert.Equal(t, "the chain was away", post.Result{Reason: "the chain was away"}.Reasons(), "before any partition was known")
 }
-
-func TestMarkdown(t *testing.T) {
-	r := post.Result{
-		Deadline: post.Deadline{Miner: 1000, Index: 7, PeriodStart: -2399, Challenge: 3280, Open: 3300, Close: 3360}, State: post.StateFailed,
-		Partitions: []post.PartitionResult{
-			{Index: 0, State: post.StatePosted, Sectors: 2349, Skipped: make([]post.Skipped, 2), Tries: 1, Card: "w1/0", Landed: 3305, Message: "bafy1"},
-			{Index: 1, State: post.StateFailed, Sectors: 12, Tries: 2, Card: "odd|name/0", Reason: "exit status 1 | stderr:\r\nout of memory\nbye"},
-		},
-		Reason: "partition 1 needs you",
-	}
-	text := r.Markdown()
-	assert.Contains(t, text, "**f01000**, deadline 7 of the period from epoch -2399: **Failed**")
-	assert.Contains(t, text, "Challenge 3280, Open 3300, Close 3360")
-	assert.Contains(t, text, "| 0 | Posted | 2349 | 2 | 1 | w1/0 | 3305 |  | bafy1 |\n")
-	assert.Contains(t, text, "| 1 | Failed | 12 | 0 | 2 | odd/name/0 |  | exit status 1 / stderr: out of memory bye |  |\n")
-	assert.True(t, strings.HasSuffix(text, "\npartition 1 needs you\n"))
-	rows := 0
-	for line := range strings.Lines(text) {
-		if strings.HasPrefix(line, "|") {
-			rows++
-			assert.Equal(t, 10, strings.Count(line, "|"), "nine columns in %q", line)
-		}
-	}
-	assert.Equal(t, 4, rows, "head, rule and one a partition, whatever the reasons hold")
-}
-
-func TestMarkdownSaysWhatAJobWaitsFor(t *testing.T) {
-	r := post.Result{Partitions: []post.PartitionResult{
-		{Index: 0, State: post.StateProving, Waits: "no worker can read store \"b\""},
-		{Index: 1, State: post.StateProving, Reason: "CardDied: exit 1", Waits: "w1 is paused"},
-	}}
-	assert.Contains(t, r.Markdown(), `| it waits: no worker can read store "b" |`)
-	assert.Contains(t, r.Markdown(), "| CardDied: exit 1; it waits: w1 is paused |")
-}

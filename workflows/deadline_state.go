@@ -256,5 +256,5 @@ func (d *deadline) show(ctx workflow.Context, r post.Result) {
 	if err := workflow.UpsertMemo(ctx, map[string]any{MemoBoard: r}); err != nil {
 		logger.Error("setting the memo", "deadline", d.String(), "error", err)
 	}
-	workflow.SetCurrentDetails(ctx, r.Markdown())
+	workflow.SetCurrentDetails(ctx, r.Markdown(d.epoch(ctx)))
 }

@@ -37,7 +37,7 @@ func story(t *testing.T, r *rig.Rig, d devnet.DeadlineReport) string {
 	if err != nil {
 		return err.Error()
 	}
-	return row.Status + ": " + row.Board.Markdown()
+	return row.Status + ": " + row.Board.Markdown(0)
 }
 
 // boardOf is the board's row of a workflow's latest run.
