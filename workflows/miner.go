@@ -176,4 +176,5 @@ func (m *miner) show(ctx workflow.Context) {
 	if err := workflow.UpsertMemo(ctx, map[string]any{MemoMiner: m.MinerState}); err != nil {
 		logger.Error("setting the memo", "miner", post.MinerName(m.Miner), "error", err)
 	}
+	workflow.SetCurrentDetails(ctx, m.markdown())
 }

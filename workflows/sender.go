@@ -74,6 +74,7 @@ func SenderWorkflow(ctx workflow.Context, state SenderState) error {
 			s.drain()
 			return workflow.NewContinueAsNewError(ctx, SenderWorkflow, s.SenderState)
 		}
+		workflow.SetCurrentDetails(ctx, s.markdown())
 		if err := s.follow(ctx); err != nil {
 			return err
 		}
