@@ -20,6 +20,8 @@ type Outlook struct {
 	Workers   []WorkerOutlook   `json:"workers"`
 	Failing   []FailingWorkflow `json:"failing"`
 	Node      NodeOutlook       `json:"node"` // of the daemon that watches
+
+	LostStores []LostStore `json:"lost_stores,omitempty"` // that the daemon which watches lists, to find sectors, and cannot read
 }
 
 // OpenDeadline is a deadline whose workflow runs.
@@ -90,10 +92,11 @@ type NodeOutlook struct {
 }
 
 // Behind is how many epochs the node's head is behind, by the clock: since it came, or since its timestamp if that is more. A new head
-// takes some seconds to arrive, so that 1 is usual. 0 if nothing can be said.
+// takes some seconds to arrive, so that 1 is usual.
 func (n NodeOutlook) Behind(now time.Time) abi.ChainEpoch {
-	if n.EpochDuration <= 0 {
-		return 0
+	epoch := n.EpochDuration
+	if epoch <= 0 {
+		epoch = usualEpoch
 	}
 	last := n.At
 	if last.IsZero() {
@@ -102,8 +105,11 @@ func (n NodeOutlook) Behind(now time.Time) abi.ChainEpoch {
 	if !n.Timestamp.IsZero() && n.Timestamp.Before(last) {
 		last = n.Timestamp
 	}
-	return max(0, abi.ChainEpoch(now.Sub(last)/n.EpochDuration))
+	return max(0, abi.ChainEpoch(now.Sub(last)/epoch))
 }
+
+// usualEpoch is how long an epoch is taken to be before the node has said so: on mainnet.
+const usualEpoch = 30 * time.Second
 
 // ProveBy is the epoch at which proofs must have been made: Close less the reserve for submitting.
 func (d OpenDeadline) ProveBy() abi.ChainEpoch { return d.Deadline.Close - d.Settings.SubmitReserve }

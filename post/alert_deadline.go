@@ -1,0 +1,193 @@
+package post
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// open judges a deadline whose workflow runs.
+func (j *judge) open(d OpenDeadline) {
+	id := d.Deadline.JobIDs().String()
+	if missed := d.In(StateMissed); len(missed) > 0 {
+		j.missed(d.Result, missed, j.At)
+	}
+	j.outOfTries(d)
+	j.skipped(d.Result, true, j.At)
+	if j.Epoch == 0 || j.Epoch >= d.Deadline.Close {
+		return // the rest is about time
+	}
+	if unbegun, gone := d.Unbegun(), d.TimeGone(j.Epoch); len(unbegun) > 0 && gone >= j.limits.ProofLate {
+		j.add(AlertProofLate, id, Critical, of(d.Deadline).with(
+			j.wake(d, unbegun), waits(d, unbegun),
+			"no card has begun %s, and %.0f %% of the time for proving is gone (until epoch %d, now %d)", partitions(unbegun), 100*gone, d.ProveBy(), j.Epoch))
+	}
+	if d.Forecast > 0 && d.Forecast > d.Left {
+		a := of(d.Deadline).with(
+			"give it more cards: `posthaste worker run` on another machine, `posthaste worker resume NAME` where one is paused; `posthaste worker list` shows them",
+			"By how long proofs of this sector size took lately, and what waits before them.",
+			"its proofs will take %s more, and there is time for %s", rounded(d.Forecast), rounded(max(d.Left, 0)))
+		a.Hold = j.limits.Hold
+		j.add(AlertForecastBeyondClose, id, Critical, a)
+	}
+	if sending, since := d.Sending(j.Epoch); len(sending) > 0 && since > j.limits.MessageEpochs {
+		j.add(AlertMessageNotLanding, id, Critical, of(d.Deadline).with(
+			"look at the sender's balance and pool: `lotus mpool pending --local`, `lotus wallet list`; fill its wallet, or mend the node; the message is sent on by itself",
+			reasons(d.Result, sending),
+			"the post of %s was asked for %s ago and has not landed (Close in %s)", partitions(sending), epochs(since), epochs(d.Deadline.Close-j.Epoch)))
+	}
+}
+
+// outOfTries judges jobs that have failed too often. One that goes on after that, because retry_until_close, is still told.
+func (j *judge) outOfTries(d OpenDeadline) {
+	var failed []uint64
+	for _, p := range d.Partitions {
+		again := p.State == StateProving && d.Settings.MaxTry > 0 && p.Tries > d.Settings.MaxTry
+		if p.State == StateFailed || again {
+			failed = append(failed, p.Index)
+		}
+	}
+	if len(failed) == 0 {
+		return
+	}
+	id := d.Deadline.JobIDs()
+	if len(failed) == 1 {
+		id = d.Deadline.JobID(failed[0])
+	}
+	j.add(AlertJobFailed, d.Deadline.JobIDs().String(), Critical, of(d.Deadline).with(
+		fmt.Sprintf("`posthaste wdpost show %s` says why; when that is mended: `posthaste wdpost reset %s`", id, id),
+		reasons(d.Result, failed), "%s failed after the last try (Close is epoch %d)", partitions(failed), d.Deadline.Close))
+}
+
+// skipped judges sectors that a deadline's posts leave out. from is since when it is kept.
+func (j *judge) skipped(r Result, running bool, from time.Time) {
+	n := r.CountSkipped()
+	if n == 0 {
+		return
+	}
+	id := r.Deadline.JobIDs()
+	mend := fmt.Sprintf("`posthaste wdpost show %s` names them and says why; put them back, then have them declared recovered (Lotus: `lotus-miner proving recover-faults SECTOR…`)", id)
+	if running {
+		mend = fmt.Sprintf("`posthaste wdpost show %s` names them and says why; put them back, then `posthaste wdpost reset %s` while they are being proven", id, id)
+	}
+	var where []uint64
+	var why []string
+	for _, p := range r.Partitions {
+		if p.CountSkipped() == 0 {
+			continue
+		}
+		where = append(where, p.Index)
+		for _, s := range p.Skipped {
+			why = append(why, fmt.Sprintf("sector %d: %s", s.Sector, s.Reason))
+		}
+	}
+	verb := map[bool]string{true: "is", false: "are"}[n == 1]
+	a := of(r.Deadline).with(mend, strings.Join(why, "; "), "%s %s left out of the post of %s", Count(n, "sector"), verb, partitions(where))
+	a.Until = from.Add(j.limits.Keep)
+	j.add(AlertSectorsSkipped, id.String(), Warning, a)
+}
+
+// missed judges partitions that were not on the chain at Close.
+func (j *judge) missed(r Result, which []uint64, from time.Time) {
+	what := "the deadline was"
+	if len(which) > 0 {
+		what = map[bool]string{true: partitions(which) + " was", false: partitions(which) + " were"}[len(which) == 1]
+	}
+	details := reasons(r, which)
+	if r.Reason != "" {
+		details = strings.TrimPrefix(details+"; "+r.Reason, "; ")
+	}
+	id := r.Deadline.JobIDs().String()
+	a := of(r.Deadline).with(
+		fmt.Sprintf("`posthaste wdpost show %s` says why; mend that, then have the sectors declared recovered before the deadline opens again (Lotus: `lotus-miner proving recover-faults SECTOR…`)", id),
+		details, "%s missed: not on the chain when it closed at epoch %d", what, r.Deadline.Close)
+	a.Until = from.Add(j.limits.Keep)
+	j.add(AlertPartitionMissed, id, Critical, a)
+}
+
+// latest gives, of the runs of each deadline's workflow, the one that ended last.
+func latest(closed []ClosedDeadline) []ClosedDeadline {
+	var last []ClosedDeadline
+	for _, d := range closed {
+		i := slices.IndexFunc(last, func(l ClosedDeadline) bool { return l.WorkflowID == d.WorkflowID })
+		switch {
+		case i < 0:
+			last = append(last, d)
+		case d.ClosedAt.After(last[i].ClosedAt):
+			last[i] = d
+		}
+	}
+	return last
+}
+
+// completed is Temporal's status of a deadline that was not missed.
+const completed = "Completed"
+
+// closed judges a deadline whose workflow has ended. One that runs again is judged by that.
+func (j *judge) closed(d ClosedDeadline) {
+	again := slices.ContainsFunc(j.Deadlines, func(o OpenDeadline) bool { return o.WorkflowID == d.WorkflowID })
+	if again || j.At.Sub(d.ClosedAt) >= j.limits.Keep {
+		return
+	}
+	missed := d.In(StateMissed)
+	switch {
+	case len(missed) > 0 || d.State == StateMissed:
+		j.missed(d.Result, missed, d.ClosedAt)
+	case d.Status != completed && d.Deadline.Close > 0 && j.Epoch >= d.Deadline.Close:
+		// Ended by somebody, and not issued again in time. What has landed may count all the same.
+		if left := d.unfinished(); len(left) > 0 || len(d.Partitions) == 0 {
+			d.Reason = strings.TrimPrefix(d.Reason+"; its workflow was "+strings.ToLower(d.Status), "; ")
+			j.missed(d.Result, left, d.ClosedAt)
+		}
+	}
+	j.skipped(d.Result, false, d.ClosedAt)
+}
+
+// unfinished are the partitions that have not landed.
+func (r Result) unfinished() []uint64 {
+	var left []uint64
+	for _, p := range r.Partitions {
+		if p.State != StateLanded && p.State != StatePosted && p.State != StateNothing {
+			left = append(left, p.Index)
+		}
+	}
+	return left
+}
+
+// reasons says why some partitions are as they are, the same reason once.
+func reasons(r Result, which []uint64) string {
+	var said []string
+	for _, p := range r.Partitions {
+		if p.Reason != "" && slices.Contains(which, p.Index) && !slices.Contains(said, p.Reason) {
+			said = append(said, p.Reason)
+		}
+	}
+	return strings.Join(said, "; ")
+}
+
+// waits says what partitions wait for, the same once.
+func waits(d OpenDeadline, which []uint64) string {
+	var said []string
+	for _, p := range d.Partitions {
+		what := p.Waits
+		if what == "" && p.Queue != "" {
+			what = "waits for a card on " + p.Queue
+		}
+		if what == "" {
+			what = p.Reason
+		}
+		if what != "" && slices.Contains(which, p.Index) && !slices.Contains(said, what) {
+			said = append(said, what)
+		}
+	}
+	return strings.Join(said, "; ")
+}
+
+// rounded is a duration as people read it.
+func rounded(d time.Duration) time.Duration {
+	if d >= time.Minute {
+		return d.Round(time.Second)
+	}
+	return d.Round(100 * time.Millisecond)
+}
