@@ -76,6 +76,7 @@ func build(path string, data []byte, getenv func(string) string, hostname func()
 	c.WindowLimit = d.atLeast("processors.limitation.concurrent.window_post", limits.WindowPoSt, 1, 0)
 	c.WinningLimit = d.atLeast("processors.limitation.concurrent.winning_post", limits.WinningPoSt, 1, 0)
 	c.Metrics = d.metrics(f)
+	c.Alerts = d.alerts(f, getenv)
 	c.Log = d.log(f)
 	if err := d.err(); err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,6 +39,7 @@ type Config struct {
 	WindowLimit  int // windowPoSt jobs at once in this worker, whatever its cards could take; 0: no limit
 	WinningLimit int // winningPoSt jobs at once; 0: no limit
 	Metrics      Metrics
+	Alerts       Alerts
 
 	Log      Log
 	Warnings []string // worth a log line, none stops anything
@@ -187,6 +189,9 @@ func (c *Config) warnOfReaders() error {
 	if c.Chain.inFile && info.Mode().Perm()&0o004 != 0 {
 		c.Warnings = append(c.Warnings, fmt.Sprintf("%s holds an API token and everybody may read it: chmod 600 it, or use chain.api_info_file or FULLNODE_API_INFO", c.Path))
 	}
+	if slices.ContainsFunc(c.Alerts.Webhooks, func(w Webhook) bool { return w.inFile }) && info.Mode().Perm()&0o004 != 0 {
+		c.Warnings = append(c.Warnings, fmt.Sprintf("%s holds the URL of a webhook, which is a secret, and everybody may read it: chmod 600 it, or use url_file or url_env", c.Path))
+	}
 	return nil
 }
 
@@ -207,6 +212,9 @@ func (c *Config) ForDaemon() error {
 	}
 	if len(c.Stores) == 0 {
 		missing = append(missing, "a store: [[stores]] with name and path")
+	}
+	if _, err := c.Alerts.Hooks(); err != nil {
+		return fmt.Errorf("%s: %w", c.name(), err)
 	}
 	if len(missing) > 0 {
 		return fmt.Errorf("%s: a daemon needs %s", c.name(), strings.Join(missing, "; and "))

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"posthaste/post"
+	"posthaste/webhook"
 )
 
 func noEnv(string) string { return "" }
@@ -37,6 +38,7 @@ func TestEveryDefaultWorks(t *testing.T) {
 		}},
 		AutoCards: true,
 		Metrics:   Metrics{Daemon: "127.0.0.1:9464", Worker: "127.0.0.1:9465"},
+		Alerts:    Alerts{Limits: post.DefaultLimits(), Repeat: 4 * time.Hour},
 		Log:       Log{Level: slog.LevelInfo, Format: "text"},
 	}, c)
 }
@@ -59,7 +61,8 @@ func TestCommentedShowsTheDefaults(t *testing.T) {
 	text := uncomment(Commented())
 	text = withoutRules(text)
 	for _, example := range []string{"api_info = ", "api_info_file = ", "epoch_duration = ", "bin = ", "args = ", "envs = ", `name = "worker-1"`,
-		"cgroup.cpuset = ", "gpu = ", "ready_timeout = ", "allowed_miners = ", "allowed_sizes = ", "memory_per_proof = ", "memory = ", "window_post = ", "winning_post = "} {
+		"cgroup.cpuset = ", "gpu = ", "ready_timeout = ", "allowed_miners = ", "allowed_sizes = ", "memory_per_proof = ", "memory = ", "window_post = ", "winning_post = ",
+		"url_file = ", "url_env = ", "kinds = "} {
 		require.Contains(t, text, "\n"+example, "the example is in the file")
 		text = strings.ReplaceAll(text, "\n"+example, "\n#"+example)
 	}
@@ -72,9 +75,14 @@ func TestCommentedShowsTheDefaults(t *testing.T) {
 	want.Miners = []Miner{{ID: 1000, Enabled: true, Settings: post.DefaultSettings()}}
 	want.Stores = []Store{{"store-1", "/mnt/store-1"}}
 	want.Attached = []Store{{"store-1", "/mnt/store-1"}}
+	want.Alerts.Webhooks = []Webhook{{Name: "slack-1", Kind: webhook.Slack, URL: "https://hooks.slack.com/services/T000/B000/XXXX", Resolved: true, inFile: true}}
 	require.Equal(t, want, got)
 
-	_, err = parse(withoutRules(strings.Replace(uncomment(Commented()), "\napi_info_file", "\n#api_info_file", 1)))
+	text = uncomment(Commented())
+	for _, other := range []string{"api_info_file", "url_file", "url_env"} {
+		text = strings.Replace(text, "\n"+other, "\n#"+other, 1)
+	}
+	_, err = parse(withoutRules(text))
 	require.NoError(t, err, "the examples load too")
 }
 
@@ -88,7 +96,7 @@ func withoutRules(text string) string {
 // TestCommentedHasEveryKey compares with what the schema says when it is asked for a key that does not exist.
 func TestCommentedHasEveryKey(t *testing.T) {
 	for _, table := range []string{"[temporal]", "[chain]", "[policy]", "[[stores]]", "[[attached]]", "[worker]", "[[worker.rules]]", "[processors]",
-		"[processors.limitation]", "[processors.limitation.concurrent]", "[[processors.window_post]]", "[metrics]", "[log]", ""} {
+		"[processors.limitation]", "[processors.limitation.concurrent]", "[[processors.window_post]]", "[metrics]", "[alerts]", "[[alerts.webhook]]", "[log]", ""} {
 		_, err := parse(table + "\nnot_a_key = 1\n")
 		require.Error(t, err)
 		_, allowed, _ := strings.Cut(err.Error(), "may be ")
@@ -184,7 +192,7 @@ func TestBadConfigurations(t *testing.T) {
 			"[temporal]\n  adress = \"x\"", `2:3: temporal.adress: unknown key; in temporal there may be address, namespace, versioning, build_id`,
 		},
 		"an unknown table": {
-			"[wroker]\nname = 1", `1:2: wroker: unknown key; at the top level there may be temporal, chain, policy, miners, stores, attached, worker, processors, metrics, log`,
+			"[wroker]\nname = 1", `1:2: wroker: unknown key; at the top level there may be temporal, chain, policy, miners, stores, attached, worker, processors, metrics, alerts, log`,
 		},
 		"an unknown key in the second of a list": {
 			"[[stores]]\nname=\"a\"\npath=\"/a\"\n[[stores]]\nname=\"b\"\nlocation=\"/b\"", `6:1: stores[1].location: unknown key; in stores[1] there may be name, path`,

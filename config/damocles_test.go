@@ -53,6 +53,7 @@ func TestDamoclesWorkerAsInTheDocuments(t *testing.T) {
 		},
 		WindowLimit: 2,
 		Metrics:     Metrics{Daemon: "127.0.0.1:9464", Worker: "127.0.0.1:9465"},
+		Alerts:      Alerts{Limits: post.DefaultLimits(), Repeat: defaultRepeat},
 		Log:         Log{Format: "text"},
 		Warnings: []string{
 			path + ":4:12: sector_manager.rpc_client.addr: is replaced by the Temporal server's address (TEMPORAL_ADDRESS)",

@@ -48,7 +48,8 @@ type file struct {
 		Daemon *string `toml:"daemon" is:"a string: host:port, or \"off\""`
 		Worker *string `toml:"worker" is:"a string: host:port, or \"off\""`
 	} `toml:"metrics"`
-	Log struct {
+	Alerts alertsFile `toml:"alerts"`
+	Log    struct {
 		Level  *string `toml:"level" is:"a string: debug, info, warn or error"`
 		Format *string `toml:"format" is:"a string: text or json"`
 	} `toml:"log"`

@@ -238,7 +238,8 @@ func (w *walk) value(node *unstable.Node, path string, schema reflect.Type, is s
 	case schema.Kind() == reflect.Interface && (node.Kind == unstable.String || node.Kind == unstable.Integer),
 		schema.Kind() == reflect.String && node.Kind == unstable.String,
 		schema.Kind() == reflect.Bool && node.Kind == unstable.Bool,
-		schema.Kind() == reflect.Int64 && node.Kind == unstable.Integer:
+		schema.Kind() == reflect.Int64 && node.Kind == unstable.Integer,
+		schema.Kind() == reflect.Float64 && node.Kind == unstable.Float:
 	case schema.Kind() == reflect.Slice && node.Kind == unstable.Array:
 		index := 0
 		for it := node.Children(); it.Next(); {

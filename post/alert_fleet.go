@@ -33,10 +33,10 @@ func (j *judge) stuck(s Stuck) {
 	if s.Queue == QueueNobody {
 		key, subject = s.Queue+"/"+s.Why, "jobs that no worker admits"
 	}
-	wait := map[bool]string{true: "waits", false: "wait"}[s.Jobs == 1]
+	wait := map[bool]string{true: "waits and nobody can take it", false: "wait and nobody can take them"}[s.Jobs == 1]
 	j.add(AlertNoWorker, key, Critical, Alert{
 		Subject: subject, Hold: j.limits.Hold, Miner: MinerName(s.First.Miner), Deadline: s.First.JobIDs().String(),
-		Summary: fmt.Sprintf("%s %s and nobody can take them: %s", Count(s.Jobs, "job"), wait, s.Why),
+		Summary: fmt.Sprintf("%s %s: %s", Count(s.Jobs, "job"), wait, s.Why),
 		Details: fmt.Sprintf("The most urgent is of %s, which closes at epoch %d.", s.First, s.First.Close),
 		Mend:    j.mendQueue(s.Queue),
 	})
