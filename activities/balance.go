@@ -44,6 +44,45 @@ type Balance struct {
 
 	inputsMu sync.Mutex
 	inputs   map[string]post.Job // of jobs from before routing, by the job's id
+
+	lastMu sync.Mutex
+	last   reading // of the last look, for alerts
+}
+
+// reading is what a look reads of the fleet and of the deadlines that run. It is not changed any more.
+type reading struct {
+	at     time.Time // when it began
+	snap   snapshot
+	boards []board
+	jobs   jobs
+	err    error // what is not in it
+}
+
+// read reads everything anew.
+func (b *Balance) read(ctx context.Context) (r reading, err error) {
+	r.at = b.Fleet.now()
+	if r.snap, err = b.Fleet.snapshot(ctx); err != nil {
+		return r, err
+	}
+	if r.boards, err = b.boards(ctx); err != nil {
+		return r, err
+	}
+	r.jobs, r.err = b.jobs(ctx, r.boards)
+	return r, nil
+}
+
+// publish keeps a look's reading for whoever needs the same.
+func (b *Balance) publish(r reading) {
+	b.lastMu.Lock()
+	defer b.lastMu.Unlock()
+	b.last = r
+}
+
+// recent is the last look's reading if it is new enough: of a process that balances and watches, only one reads.
+func (b *Balance) recent(within time.Duration) (r reading, ok bool) {
+	b.lastMu.Lock()
+	defer b.lastMu.Unlock()
+	return b.last, !b.last.at.IsZero() && b.Fleet.now().Sub(b.last.at) <= within
 }
 
 const (
@@ -126,7 +165,7 @@ func (b *Balance) look(ctx context.Context) Balanced {
 	began := time.Now()
 	seen := Balanced{At: began}
 	if b.told == nil {
-		b.told, b.stuck, b.inputs = map[string]post.Choice{}, map[string]int{}, map[string]post.Job{}
+		b.told, b.stuck = map[string]post.Choice{}, map[string]int{}
 	}
 	problem := func(err error) {
 		seen.Problem = err.Error()
@@ -144,10 +183,12 @@ func (b *Balance) look(ctx context.Context) Balanced {
 		problem(err)
 		return timed(seen, began)
 	}
-	waiting, running, err := b.jobs(ctx, boards)
+	jobs, err := b.jobs(ctx, boards)
 	if err != nil {
 		problem(err) // of some workflows: the others do not wait for them
 	}
+	waiting, running := jobs.waiting, jobs.running
+	b.publish(reading{at: b.Fleet.now(), snap: snap, boards: boards, jobs: jobs, err: err})
 	moves := plan(snap.with(waiting, running), waiting, b.Fleet.Forecast)
 	err = b.carryOut(ctx, moves, &seen)
 	if err != nil {
@@ -272,5 +313,7 @@ func (b *Balance) forget(waiting []waitingJob) {
 		waits[job.id()] = true
 	}
 	maps.DeleteFunc(b.told, func(id string, _ post.Choice) bool { return !waits[id] })
+	b.inputsMu.Lock() // alerts read jobs, too
+	defer b.inputsMu.Unlock()
 	maps.DeleteFunc(b.inputs, func(id string, _ post.Job) bool { return !waits[id] })
 }

@@ -28,12 +28,19 @@ const atOnce = 8
 
 // listRunning calls visit for every running workflow of a type.
 func listRunning(ctx context.Context, temporal FleetSource, workflowType string, visit func(*workflowpb.WorkflowExecutionInfo)) error {
-	query := fmt.Sprintf("WorkflowType = '%s' AND ExecutionStatus = 'Running'", workflowType)
+	if err := list(ctx, temporal, fmt.Sprintf("WorkflowType = '%s' AND ExecutionStatus = 'Running'", workflowType), visit); err != nil {
+		return fmt.Errorf("listing running %ss: %w", workflowType, err)
+	}
+	return nil
+}
+
+// list calls visit for every workflow that a query finds.
+func list(ctx context.Context, temporal FleetSource, query string, visit func(*workflowpb.WorkflowExecutionInfo)) error {
 	var next []byte
 	for {
 		page, err := temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{Query: query, NextPageToken: next, PageSize: pageSize})
 		if err != nil {
-			return fmt.Errorf("listing running %ss: %w", workflowType, err)
+			return err
 		}
 		for _, info := range page.GetExecutions() {
 			visit(info)

@@ -15,6 +15,7 @@ type snapshot struct {
 	queues  []post.Queue
 	asOf    []time.Time // of each queue: how old the oldest figure of Busy is
 	retired []int       // of each queue: proofs on its places that came by another queue, which its workers have left
+	workers []post.WorkerOutlook
 }
 
 func (s *snapshot) index(queue string) int {
@@ -25,7 +26,7 @@ func (s *snapshot) index(queue string) int {
 func (s *snapshot) fleet() post.Fleet { return post.Fleet{Queues: slices.Clone(s.queues)} }
 
 func (s *snapshot) clone() snapshot {
-	return snapshot{queues: slices.Clone(s.queues), asOf: slices.Clone(s.asOf), retired: slices.Clone(s.retired)}
+	return snapshot{queues: slices.Clone(s.queues), asOf: slices.Clone(s.asOf), retired: slices.Clone(s.retired), workers: slices.Clone(s.workers)}
 }
 
 // settle counts in the jobs that this process has routed and that the figures do not show. Where jobs wait, no card is free and
@@ -123,6 +124,7 @@ func muster(kind string, states []post.WorkerState, beats []beat, queues map[str
 	asleep := make([][]string, len(s.queues))
 	for _, state := range states {
 		left := leftBehind(kind, state, beats)
+		alive := slices.ContainsFunc(beats, func(b beat) bool { return b.identity == state.Report.Instance && b.alive })
 		for _, g := range state.Report.Groups {
 			if g.Kind != kind {
 				continue
@@ -131,6 +133,7 @@ func muster(kind string, states []post.WorkerState, beats []beat, queues map[str
 			q := &s.queues[i]
 			q.Admits = g.Admits
 			sight := look(state, g, beats, queues, now)
+			alive = alive || sight.there
 			asleep[i] = append(asleep[i], sight.asleep...)
 			if !sight.live {
 				continue
@@ -142,6 +145,7 @@ func muster(kind string, states []post.WorkerState, beats []beat, queues map[str
 			s.asOf[i] = earlier(s.asOf[i], sight.felt)
 			left = 0
 		}
+		s.workers = append(s.workers, post.WorkerOutlook{WorkerState: state, Alive: alive})
 	}
 	for i := range s.queues {
 		slices.Sort(s.queues[i].Cards)
@@ -154,6 +158,7 @@ func muster(kind string, states []post.WorkerState, beats []beat, queues map[str
 // sight is how a worker's group of cards looks from here.
 type sight struct {
 	live   bool
+	there  bool      // its process is alive
 	used   int       // places taken by jobs of its queue
 	felt   time.Time // as of when
 	asleep []string  // why it, or some of its cards, cannot take jobs
@@ -194,6 +199,7 @@ func look(state post.WorkerState, g post.Group, beats []beat, queues map[string]
 			s.asleep = append(s.asleep, fmt.Sprintf("%s: card %s is fenced: %s", name, fence.Card, fence.Reason))
 		}
 	}
+	s.there = there
 	fenced := len(s.asleep) > len(state.Report.LostStores)
 	switch {
 	case !there && !s.live:

@@ -15,6 +15,7 @@ import (
 	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	workflowpb "go.temporal.io/api/workflow/v1"
+	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/converter"
 
 	"posthaste/post"
@@ -155,14 +156,31 @@ func (b board) proving() bool {
 	})
 }
 
-// jobs are the unfinished jobs of deadlines: those that wait, and how many run, by the queue that they came by. A workflow that cannot
-// be read is told of in the error and left out.
-func (b *Balance) jobs(ctx context.Context, boards []board) (waiting []waitingJob, running map[string]int, err error) {
-	boards = slices.DeleteFunc(boards, func(b board) bool { return !b.proving() })
-	running = map[string]int{}
+// jobs are the unfinished jobs of deadlines.
+type jobs struct {
+	waiting []waitingJob
+	running map[string]int // how many run, by the queue that they came by
+	started []startedJob   // these, one by one
+	failing []post.FailingWorkflow
+}
+
+// startedJob is a GenerateWindowPoSt activity that a worker has begun.
+type startedJob struct {
+	workflow string
+	post.OpenJob
+	size    abi.SectorSize
+	sectors int // 0: not known
+}
+
+// jobs reads the unfinished jobs of deadlines. A workflow that cannot be read is told of in the error and left out.
+func (b *Balance) jobs(ctx context.Context, boards []board) (found jobs, err error) {
+	found.running = map[string]int{}
 	now := b.Fleet.now()
 	var mu sync.Mutex
 	err = sideBySide(len(boards), func(i int) error {
+		if !boards[i].proving() {
+			return nil
+		}
 		described, err := b.Temporal.DescribeWorkflowExecution(ctx, boards[i].workflow, boards[i].run)
 		var gone *serviceerror.NotFound
 		if errors.As(err, &gone) {
@@ -174,6 +192,7 @@ func (b *Balance) jobs(ctx context.Context, boards []board) (waiting []waitingJo
 		if newer, ok := boardOf(described.GetWorkflowExecutionInfo()); ok {
 			boards[i].Result = newer
 		}
+		failing, fails := failingTask(described)
 		for _, a := range described.GetPendingActivities() {
 			if a.GetActivityType().GetName() != workflows.ActivityGenerateWindowPoSt {
 				continue
@@ -184,18 +203,61 @@ func (b *Balance) jobs(ctx context.Context, boards []board) (waiting []waitingJo
 				err = errors.Join(err, problem)
 				if ok {
 					mu.Lock()
-					waiting = append(waiting, job)
+					found.waiting = append(found.waiting, job)
 					mu.Unlock()
 				}
 			case enums.PENDING_ACTIVITY_STATE_STARTED, enums.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED:
+				job := boards[i].started(a, now)
 				mu.Lock()
-				running[a.GetActivityOptions().GetTaskQueue().GetName()]++
+				found.running[job.Queue]++
+				found.started = append(found.started, job)
 				mu.Unlock()
 			}
 		}
+		mu.Lock()
+		defer mu.Unlock()
+		if fails {
+			found.failing = append(found.failing, failing)
+		}
 		return err
 	})
-	return waiting, running, err
+	return found, err
+}
+
+// started is what a pending activity that a worker has begun says of its job.
+func (b board) started(a *workflowpb.PendingActivityInfo, now time.Time) startedJob {
+	var progress post.Progress
+	_ = converter.GetDefaultDataConverter().FromPayloads(a.GetHeartbeatDetails(), &progress) // none yet: an empty one
+	partition, known := partitionOf(a.GetActivityId())
+	if !known {
+		partition = progress.Partition
+	}
+	job := startedJob{workflow: b.workflow, size: b.Size, OpenJob: post.OpenJob{
+		Partition: partition, Queue: a.GetActivityOptions().GetTaskQueue().GetName(), Started: true, Attempt: a.GetAttempt(),
+		Card: progress.Card, Phase: progress.Phase, Seconds: progress.Seconds, Left: timeLeft(a, now),
+	}}
+	if i := slices.IndexFunc(b.Partitions, func(p post.PartitionResult) bool { return p.Index == partition }); i >= 0 {
+		job.sectors = b.Partitions[i].Sectors
+	}
+	return job
+}
+
+// patientAttempts is how many attempts of a workflow task are nothing to speak of: a daemon that is killed costs one.
+const patientAttempts = 2
+
+// failingTask says whether a workflow does not go on because its code fails.
+func failingTask(described *workflowservice.DescribeWorkflowExecutionResponse) (failing post.FailingWorkflow, fails bool) {
+	task, info := described.GetPendingWorkflowTask(), described.GetWorkflowExecutionInfo()
+	if task.GetAttempt() <= patientAttempts || info.GetStatus() != enums.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		return failing, false
+	}
+	failing = post.FailingWorkflow{
+		WorkflowID: info.GetExecution().GetWorkflowId(), RunID: info.GetExecution().GetRunId(), Type: info.GetType().GetName(), Attempt: task.GetAttempt(),
+	}
+	if since := task.GetOriginalScheduledTime(); since != nil {
+		failing.Since = since.AsTime()
+	}
+	return failing, true
 }
 
 // waits makes a job of a pending activity; false: it cannot be moved.

@@ -34,6 +34,9 @@ func (b *Balance) recover(ctx context.Context, job waitingJob, event int64) (wai
 			return job, err
 		}
 		b.inputsMu.Lock()
+		if b.inputs == nil {
+			b.inputs = map[string]post.Job{}
+		}
 		b.inputs[job.id()] = input
 		b.inputsMu.Unlock()
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/filecoin-project/go-jsonrpc"
 	"github.com/filecoin-project/go-state-types/abi"
+
+	"posthaste/post"
 )
 
 const (
@@ -33,13 +35,15 @@ type Follower struct {
 
 	mu      sync.Mutex
 	head    *TipSet       // nil until the node first answered
+	headAt  time.Time     // when that was first seen
+	began   time.Time     // when the follower was made
 	changed chan struct{} // closed, and replaced, at every new head
 	mode    string        // what was logged last: "", "subscribed", "polling" or "away"
 }
 
 // NewFollower makes a follower of the node's head; Run starts it.
 func NewFollower(node *Node, log *slog.Logger) *Follower {
-	return &Follower{node: node, log: log.With("node", node.Endpoint()), changed: make(chan struct{})}
+	return &Follower{node: node, log: log.With("node", node.Endpoint()), changed: make(chan struct{}), began: time.Now()}
 }
 
 // Head is the last head seen; nil before the first.
@@ -55,6 +59,22 @@ func (f *Follower) Epoch() (epoch abi.ChainEpoch, ok bool) {
 		return head.Height, true
 	}
 	return 0, false
+}
+
+// Outlook is how the node is followed: its head, when that came, and whether it answers now.
+func (f *Follower) Outlook() post.NodeOutlook {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	o := post.NodeOutlook{Endpoint: f.node.Endpoint(), Since: f.began, EpochDuration: f.epoch, Away: f.mode == "away"}
+	if f.head == nil {
+		return o
+	}
+	o.Head, o.At = f.head.Height, f.headAt
+	// A test chain that mines faster than its timestamps say is told by the configuration, which overrides the epoch's duration.
+	if f.node.options.EpochDuration == 0 {
+		o.Timestamp = f.head.time()
+	}
+	return o
 }
 
 // WaitEpoch waits until the head is at epoch or past it and gives that head. It ends early only with the context.
@@ -127,6 +147,8 @@ func (f *Follower) learnEpoch(ctx context.Context) bool {
 		sleep(ctx, time.Second)
 		return false
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.epoch = duration
 	return true
 }
@@ -207,7 +229,7 @@ func (f *Follower) found(head *TipSet, mode string) {
 	if f.head != nil && f.head.Cids.Equal(head.Cids) {
 		return
 	}
-	f.head = head
+	f.head, f.headAt = head, time.Now()
 	close(f.changed)
 	f.changed = make(chan struct{})
 }

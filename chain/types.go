@@ -68,6 +68,14 @@ func (t *TipSet) Parents() TipSetKey {
 	return t.Blocks[0].Parents
 }
 
+// time is when the tipset's epoch was, by its own word; zero if unknown.
+func (t *TipSet) time() time.Time {
+	if t == nil || len(t.Blocks) == 0 || t.Blocks[0].Timestamp == 0 {
+		return time.Time{}
+	}
+	return time.Unix(int64(t.Blocks[0].Timestamp), 0)
+}
+
 // BaseFee is the base fee that messages in this tipset's blocks pay, in attoFIL per unit of gas; zero if unknown.
 func (t *TipSet) BaseFee() abi.TokenAmount {
 	if t == nil || len(t.Blocks) == 0 || t.Blocks[0].ParentBaseFee.Int == nil {

@@ -28,7 +28,7 @@ type attendedActivity struct {
 
 // ownBeats are activities whose own heartbeats say something.
 func ownBeats(name string) bool {
-	return name == workflows.ActivityWatchDeadlines || name == workflows.ActivityBalanceFleet
+	return name == workflows.ActivityWatchDeadlines || name == workflows.ActivityBalanceFleet || name == workflows.ActivityWatchAlerts
 }
 
 // ExecuteActivity runs the activity with its attendant beside it.

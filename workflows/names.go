@@ -70,6 +70,7 @@ const (
 	SignalRouted       = "Routed"       // to a DeadlineWorkflow: a post.Routed
 	SignalReport       = "Report"       // to a WorkerWorkflow: a post.WorkerReport from its worker
 	SignalFence        = "Fence"        // to a WorkerWorkflow: a post.Fence that its worker has put up
+	SignalAlerts       = "Alerts"       // to the AlertWorkflow: the post.AlertBook of whoever watches, when it has changed
 
 	UpdatePause   = "Pause"   // to a MinerWorkflow or a WorkerWorkflow: a reason
 	UpdateResume  = "Resume"  // to a MinerWorkflow or a WorkerWorkflow
@@ -87,6 +88,8 @@ const (
 	MemoMiner = "miner" // a MinerState
 
 	MemoWorker = "worker" // a post.WorkerState
+
+	MemoAlerts = "alerts" // a post.AlertBook
 )
 
 // Error types that the workflows tell apart, beside the post.Failure ones.

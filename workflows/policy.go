@@ -89,6 +89,11 @@ var (
 	policyBalance = policy{queue: QueueChain, attempt: 24 * time.Hour, heartbeat: lostDaemon, retry: temporal.RetryPolicy{
 		InitialInterval: 500 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 5 * time.Second,
 	}}
+
+	// WatchAlerts alike. While nobody watches, nobody is told of anything.
+	policyAlerts = policy{queue: QueueChain, attempt: 24 * time.Hour, heartbeat: lostDaemon, retry: temporal.RetryPolicy{
+		InitialInterval: 500 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 5 * time.Second,
+	}}
 )
 
 // ordersWithin is how long a worker has to take its orders before they are only recorded.
