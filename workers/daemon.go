@@ -104,11 +104,14 @@ type daemonActivities struct {
 	sectors  *activities.Sectors
 	fleet    *activities.Fleet
 	balance  *activities.Balance
+	alerts   *activities.Alerts
 	survey   *activities.Survey
 }
 
-func newDaemonActivities(c *config.Config, node *chain.Node, heads *chain.Follower, index *sectors.Index, temporal client.Client, m *metrics, log *slog.Logger) daemonActivities {
+func newDaemonActivities(c *config.Config, node *chain.Node, heads *chain.Follower, index *sectors.Index, temporal client.Client, m *metrics, log *slog.Logger) (daemonActivities, error) {
 	fleet := &activities.Fleet{Temporal: temporal, Namespace: c.Temporal.Namespace, Log: log}
+	balance := &activities.Balance{Fleet: fleet, Temporal: temporal, Log: log, Observe: watchBalance(newDaemonMetrics(m))}
+	alerts, err := newAlerts(c, heads, index, balance, temporal, log)
 	return daemonActivities{
 		chain:    &activities.Chain{Node: node, Heads: heads},
 		messages: &activities.Messages{Node: node},
@@ -116,8 +119,9 @@ func newDaemonActivities(c *config.Config, node *chain.Node, heads *chain.Follow
 		sectors:  &activities.Sectors{Index: index, Verify: prover.Verify},
 		fleet:    fleet,
 		survey:   &activities.Survey{Node: node, Fleet: fleet},
-		balance:  &activities.Balance{Fleet: fleet, Temporal: temporal, Log: log, Observe: watchBalance(newDaemonMetrics(m))},
-	}
+		balance:  balance,
+		alerts:   alerts,
+	}, err
 }
 
 // watchBalance puts what balancing sees into the metrics.
@@ -136,7 +140,7 @@ func serveDaemonMetrics(lc fx.Lifecycle, c *config.Config, m *metrics, log *slog
 }
 
 // runDaemon polls the daemon's queues and keeps the miners' workflows there.
-func runDaemon(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, log *slog.Logger, temporal client.Client, node *chain.Node, a daemonActivities) {
+func runDaemon(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, log *slog.Logger, temporal client.Client, node *chain.Node, heads *chain.Follower, a daemonActivities) {
 	background(lc, down, log, "the daemon", func(ctx context.Context) error {
 		reportParameters(log, false)
 		if err := awaitTemporal(ctx, c.Temporal, temporal, log); err != nil {
@@ -148,11 +152,19 @@ func runDaemon(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, log *slog.
 		log.Info("driving workflows", "temporal", c.Temporal.Address, "namespace", c.Temporal.Namespace, "node", node.Endpoint())
 		return poll(ctx, daemonWorkers(temporal, down, log, c.Versioning, a)...)
 	})
-	background(lc, down, log, "ensuring the fleet's workflow", func(ctx context.Context) error {
-		if err := awaitTemporal(ctx, c.Temporal, temporal, log); err != nil {
-			return err
-		}
-		return ensureFleet(ctx, temporal, log)
+	for _, one := range []single{
+		{workflows.FleetWorkflowID, workflows.NameFleetWorkflow, "moves jobs that wait to where they start sooner", nil},
+		{workflows.AlertWorkflowID, workflows.NameAlertWorkflow, "tells people of what needs them", []any{post.AlertBook{}}},
+	} {
+		background(lc, down, log, "ensuring workflow "+one.id, func(ctx context.Context) error {
+			if err := awaitTemporal(ctx, c.Temporal, temporal, log); err != nil {
+				return err
+			}
+			return one.ensure(ctx, temporal, log)
+		})
+	}
+	background(lc, down, log, "watching the node", func(ctx context.Context) error {
+		return watchNode(ctx, heads.Outlook, c.Alerts.Limits, nodeEvery, log)
 	})
 	background(lc, down, log, "settling this daemon's version", func(ctx context.Context) error {
 		if err := awaitTemporal(ctx, c.Temporal, temporal, log); err != nil {
@@ -204,6 +216,7 @@ func daemonWorkers(temporal client.Client, down fx.Shutdowner, log *slog.Logger,
 		workflows.ActivityFollowMessages:      a.messages.FollowMessages,
 		workflows.ActivityRouteJob:            a.fleet.RouteJob,
 		workflows.ActivityBalanceFleet:        a.balance.BalanceFleet,
+		workflows.ActivityWatchAlerts:         a.alerts.WatchAlerts,
 		workflows.ActivitySurveyMiner:         a.survey.SurveyMiner,
 	})
 	lookups := options
@@ -225,6 +238,7 @@ func RegisterWorkflows(r worker.WorkflowRegistry) {
 		workflows.NameSenderWorkflow:   workflows.SenderWorkflow,
 		workflows.NameWorkerWorkflow:   workflows.WorkerWorkflow,
 		workflows.NameFleetWorkflow:    workflows.FleetWorkflow,
+		workflows.NameAlertWorkflow:    workflows.AlertWorkflow,
 		workflows.NameSurveyWorkflow:   workflows.SurveyWorkflow,
 	} {
 		r.RegisterWorkflowWithOptions(w, workflow.RegisterOptions{Name: name, VersioningBehavior: behaviorOf(name)})
@@ -295,20 +309,26 @@ func ensureMiners(ctx context.Context, miners []config.Miner, node *chain.Node, 
 	}
 }
 
-// ensureFleet makes sure that jobs which wait are looked after, and that an operator who has ended that workflow gets it back.
-func ensureFleet(ctx context.Context, temporal client.Client, log *slog.Logger) error {
+// single is a workflow of which there is one, whoever looks after it.
+type single struct {
+	id, name, summary string
+	args              []any // of a new one
+}
+
+// ensure makes sure that it exists, and that an operator who has ended it gets it back.
+func (s single) ensure(ctx context.Context, temporal client.Client, log *slog.Logger) error {
 	ticker := time.NewTicker(ensureEvery)
 	defer ticker.Stop()
 	for {
-		err := until(ctx, log, "the fleet's workflow", 10*time.Second, func(ctx context.Context) error {
+		err := until(ctx, log, "workflow "+s.id, 10*time.Second, func(ctx context.Context) error {
 			limited, cancel := context.WithTimeout(ctx, 10*time.Second)
 			defer cancel()
 			_, err := temporal.ExecuteWorkflow(limited, client.StartWorkflowOptions{
-				ID: workflows.FleetWorkflowID, TaskQueue: workflows.QueueChain, StaticSummary: "moves jobs that wait to where they start sooner",
+				ID: s.id, TaskQueue: workflows.QueueChain, StaticSummary: s.summary,
 				WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-			}, workflows.NameFleetWorkflow)
+			}, s.name, s.args...)
 			if err != nil {
-				return fmt.Errorf("starting workflow %s: %w", workflows.FleetWorkflowID, err)
+				return fmt.Errorf("starting workflow %s: %w", s.id, err)
 			}
 			return nil
 		})

@@ -85,6 +85,7 @@ func newRoot(a *app) *cobra.Command {
 	root.PersistentFlags().StringVar(&a.logLevel, "log-level", "", "debug, info, warn or error; overrides the configuration's")
 	root.AddCommand(newInit(a), newVersion(a), newProcessor(a), newUp(a), newDemo(a), newDaemon(a), newWorker(a), newStatus(a))
 	root.AddCommand(newTemporal(a))
+	root.AddCommand(newAlert(a))
 	root.InitDefaultCompletionCmd("posthaste")
 	refuseUnknown(root)
 	return root
