@@ -33,6 +33,7 @@ type flight struct {
 	proofs *Proofs
 	key    string
 	run    string            // run ID of the workflow that asked first: a run made by a reset wants a new proof
+	again  int               // the job's, for the same reason
 	ctx    context.Context   // of the proving; it hangs on no attempt
 	cancel func(cause error) // when the last attempt has left
 	done   chan struct{}     // closed when proof or err is set
@@ -52,14 +53,14 @@ func (s *Proofs) join(ctx context.Context, a *attempt) (f *flight, first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := a.job.Key()
-	if f := s.flights[key]; f != nil && f.run == a.workflow.RunID && f.ctx.Err() == nil && !names(a.job.AvoidCards, f.last.Card) {
+	if f := s.flights[key]; f != nil && f.run == a.workflow.RunID && f.again == a.job.Again && f.ctx.Err() == nil && !names(a.job.AvoidCards, f.last.Card) {
 		f.wanted[a] = alive // it has just been handed out
 		if f.last.Phase != "" {
 			a.progress(f.last)
 		}
 		return f, false
 	}
-	f = &flight{proofs: s, key: key, run: a.workflow.RunID, done: make(chan struct{}), wanted: map[*attempt]standing{a: alive}}
+	f = &flight{proofs: s, key: key, run: a.workflow.RunID, again: a.job.Again, done: make(chan struct{}), wanted: map[*attempt]standing{a: alive}}
 	proving, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	f.ctx, f.cancel = proving, cancel
 	s.flights[key] = f

@@ -104,9 +104,10 @@ func TestTwoAttemptsShareAFailure(t *testing.T) {
 
 func TestJobsThatMustNotShare(t *testing.T) {
 	for name, change := range map[string]func(*post.Job){
-		"its card is to be avoided": func(j *post.Job) { j.AvoidCards = []string{"w/c0"} },
-		"another challenge":         func(j *post.Job) { j.Randomness[0]++ },
-		"other sectors":             func(j *post.Job) { j.Sectors = j.Sectors[:1] },
+		"its card is to be avoided":    func(j *post.Job) { j.AvoidCards = []string{"w/c0"} },
+		"another challenge":            func(j *post.Job) { j.Randomness[0]++ },
+		"other sectors":                func(j *post.Job) { j.Sectors = j.Sectors[:1] },
+		"an operator had it run again": func(j *post.Job) { j.Again = 1 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newShared()

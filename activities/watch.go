@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strconv"
 	"sync"
 	"time"
 
@@ -336,20 +335,8 @@ func (l *watching) read(ctx context.Context, w *watched) error {
 // start starts a deadline's workflow, however many others try to at the same moment.
 func (l *watching) start(ctx context.Context, w *watched) error {
 	d := w.Deadline
-	_, err := l.Temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID: d.WorkflowID(), TaskQueue: workflows.QueueChain,
-		WorkflowIDConflictPolicy:                 workflows.DeadlineConflictPolicy,
-		WorkflowIDReusePolicy:                    workflows.DeadlineReusePolicy,
-		WorkflowExecutionErrorWhenAlreadyStarted: true,
-		StaticSummary:                            fmt.Sprintf("%s deadline %d: %s, epochs %d to %d", post.MinerName(d.Miner), d.Index, post.Count(w.toProve, "partition"), d.Open, d.Close),
-		StaticDetails: fmt.Sprintf("WindowPoSt of **%s**, deadline %d of the proving period that began at epoch %d.\n\nChallenge %d, Open %d, Close %d.",
-			post.MinerName(d.Miner), d.Index, d.PeriodStart, d.Challenge, d.Open, d.Close),
-		TypedSearchAttributes: temporal.NewSearchAttributes(
-			temporal.NewSearchAttributeKeyKeyword(workflows.AttributeMiner).ValueSet(post.MinerName(d.Miner)),
-			temporal.NewSearchAttributeKeyKeyword(workflows.AttributeDeadline).ValueSet(strconv.FormatUint(d.Index, 10)),
-			temporal.NewSearchAttributeKeyKeyword(workflows.AttributeState).ValueSet(string(post.StateWaiting)),
-		),
-	}, workflows.NameDeadlineWorkflow, workflows.DeadlineInput{Deadline: d, Head: l.head.Height, Settings: l.in.Settings})
+	in := workflows.DeadlineInput{Deadline: d, Head: l.head.Height, Settings: l.in.Settings}
+	_, err := l.Temporal.ExecuteWorkflow(ctx, workflows.DeadlineOptions(d, w.toProve), workflows.NameDeadlineWorkflow, in)
 	var already *serviceerror.WorkflowExecutionAlreadyStarted
 	if err != nil && !errors.As(err, &already) {
 		return fmt.Errorf("starting workflow %s: %w", d.WorkflowID(), err)

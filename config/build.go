@@ -58,6 +58,10 @@ func build(path string, data []byte, getenv func(string) string, hostname func()
 	if c.Versioning.BuildID != "" {
 		d.checkName("temporal.build_id", c.Versioning.BuildID)
 	}
+	c.Temporal.UI = strings.TrimSuffix(or(f.Temporal.UI, ""), "/")
+	if c.Temporal.UI != "" && !strings.HasPrefix(c.Temporal.UI, "http://") && !strings.HasPrefix(c.Temporal.UI, "https://") {
+		d.complain("temporal.ui", "%q is not the URL of a Web UI, such as %q", c.Temporal.UI, "http://127.0.0.1:8233")
+	}
 	c.Chain = d.chain(f, getenv)
 	c.Miners = d.miners(f)
 	for i, s := range f.Stores {

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -49,6 +51,18 @@ type Config struct {
 type Temporal struct {
 	Address   string // host:port
 	Namespace string
+	UI        string // URL of its Web UI as configured, without a slash at the end; empty: see WebUI
+}
+
+// WebUI is the URL of the server's Web UI; empty: not known. Of a server on this machine it is known by default to have its port 1000 above
+// the server's: so do `posthaste up` and Temporal's own development server.
+func (t Temporal) WebUI() string {
+	host, text, err := net.SplitHostPort(t.Address)
+	port, err2 := strconv.Atoi(text)
+	if t.UI != "" || err != nil || err2 != nil || host != "localhost" && !net.ParseIP(host).IsLoopback() {
+		return t.UI
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(port+1000))
 }
 
 // Versioning is Temporal's worker versioning: deadlines end in the version of the daemon that began them.

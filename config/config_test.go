@@ -174,12 +174,12 @@ func TestEnvironmentFillsWhatIsLeftOut(t *testing.T) {
 	}
 	c, err := build("f", nil, env, host)
 	require.NoError(t, err)
-	require.Equal(t, Temporal{"t:1", "n"}, c.Temporal)
+	require.Equal(t, Temporal{"t:1", "n", ""}, c.Temporal)
 	require.Equal(t, "tok:/ip4/1.2.3.4/tcp/1/http", c.Chain.APIInfo.Reveal())
 
 	c, err = build("f", []byte("temporal.address = \"h:2\"\nchain.api_info = \"x:/ip4/1.1.1.1/tcp/1/http\""), env, host)
 	require.NoError(t, err)
-	require.Equal(t, Temporal{"h:2", "n"}, c.Temporal)
+	require.Equal(t, Temporal{"h:2", "n", ""}, c.Temporal)
 	require.Equal(t, "x:/ip4/1.1.1.1/tcp/1/http", c.Chain.APIInfo.Reveal())
 
 	_, err = build("f", nil, func(string) string { return "nonsense" }, host)
@@ -189,7 +189,7 @@ func TestEnvironmentFillsWhatIsLeftOut(t *testing.T) {
 func TestBadConfigurations(t *testing.T) {
 	for situation, c := range map[string]struct{ text, want string }{
 		"an unknown key in a table": {
-			"[temporal]\n  adress = \"x\"", `2:3: temporal.adress: unknown key; in temporal there may be address, namespace, versioning, build_id`,
+			"[temporal]\n  adress = \"x\"", `2:3: temporal.adress: unknown key; in temporal there may be address, namespace, ui, versioning, build_id`,
 		},
 		"an unknown table": {
 			"[wroker]\nname = 1", `1:2: wroker: unknown key; at the top level there may be temporal, chain, policy, miners, stores, attached, worker, processors, metrics, alerts, log`,
@@ -220,6 +220,7 @@ func TestBadConfigurations(t *testing.T) {
 		"no tries":                   {"[policy]\nmax_try = 0", `2:1: policy.max_try: 0 must be from 1 to 1048576`},
 		"a sender that is none":      {"[policy]\nsender = \"wallet\"", `2:1: policy.sender: "wallet" is neither "auto" (the miner's worker address) nor an address`},
 		"an address without port":    {"[temporal]\naddress = \"localhost\"", `2:1: temporal.address: "localhost" is not host:port, such as "127.0.0.1:7233"`},
+		"a Web UI without http":      {"[temporal]\nui = \"10.0.0.9:8233\"", `2:1: temporal.ui: "10.0.0.9:8233" is not the URL of a Web UI, such as "http://127.0.0.1:8233"`},
 		"an empty namespace":         {"[temporal]\nnamespace = \"\"", `2:1: temporal.namespace: want a name, such as "default"`},
 		"two nodes":                  {"[chain]\napi_info=\"a:/b\"\napi_info_file=\"/x\"", `3:1: chain.api_info_file: api_info is given too; keep one of them`},
 		"a token file that is gone":  {"[chain]\napi_info_file=\"/none/x\"", `2:1: chain.api_info_file: open /none/x: no such file or directory`},
@@ -305,4 +306,19 @@ func TestForDaemon(t *testing.T) {
 	c, err = parse("chain.api_info=\"http://x\"\n[[miners]]\nid=\"f01000\"\n[[stores]]\nname=\"a\"\npath=\"/a\"")
 	require.NoError(t, err)
 	require.NoError(t, c.ForDaemon())
+}
+
+func TestWebUI(t *testing.T) {
+	for situation, c := range map[string]struct{ text, want string }{
+		"nothing is said":                  {"", "http://127.0.0.1:8233"},
+		"another port on this machine":     {`temporal.address = "localhost:9000"`, "http://localhost:10000"},
+		"another machine":                  {`temporal.address = "10.0.0.9:7233"`, ""},
+		"another machine whose UI is told": {"temporal.address = \"10.0.0.9:7233\"\ntemporal.ui = \"https://ui.example.org/\"", "https://ui.example.org"},
+	} {
+		t.Run(situation, func(t *testing.T) {
+			built, err := build("f", []byte(c.text), func(string) string { return "" }, func() (string, error) { return "h", nil })
+			require.NoError(t, err)
+			require.Equal(t, c.want, built.Temporal.WebUI())
+		})
+	}
 }

@@ -8,6 +8,7 @@ type file struct {
 	Temporal struct {
 		Address   *string `toml:"address" is:"a string such as \"127.0.0.1:7233\""`
 		Namespace *string `toml:"namespace" is:"a string"`
+		UI        *string `toml:"ui" is:"a string such as \"http://127.0.0.1:8233\""`
 
 		Versioning bool   `toml:"versioning"`
 		BuildID    string `toml:"build_id" is:"a string"`

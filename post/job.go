@@ -24,6 +24,7 @@ type Job struct {
 	AvoidCards []string                `json:"avoid_cards,omitempty"` // cards that failed this job ("worker/card", "worker/*"): taken only if nothing else is free
 	Pool       string                  `json:"pool,omitempty"`        // the GPU tag that it wants; empty: any
 	Elsewhere  bool                    `json:"elsewhere,omitempty"`   // another card of the queue has not failed it yet
+	Again      int                     `json:"again,omitempty"`       // how often an operator had it run again: what is in the making from before is not what they want
 }
 
 // Key says which proof this is, whoever makes it and however often: miner, deadline, partitions, randomness and the set of

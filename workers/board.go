@@ -11,6 +11,7 @@ import (
 
 	enums "go.temporal.io/api/enums/v1"
 	workflowpb "go.temporal.io/api/workflow/v1"
+	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 
@@ -28,14 +29,18 @@ type Row struct {
 	Closed     time.Time    `json:"closed,omitzero"`
 	Board      post.Result  `json:"deadline"`
 	Jobs       []RunningJob `json:"jobs,omitempty"`
+
+	TaskAttempt int32 `json:"task_attempt,omitempty"` // of the workflow task that waits; more than a few: it fails again and again
 }
 
 // RunningJob is a GenerateWindowPoSt activity that is not finished.
 type RunningJob struct {
 	Partition uint64        `json:"partition"`
-	Started   bool          `json:"started"` // a worker has it; else it waits in the queue
-	Attempt   int32         `json:"attempt"` // Temporal's count, of lost workers and hand-overs too
+	Started   bool          `json:"started"`          // a worker has it; else it waits in the queue
+	Paused    bool          `json:"paused,omitempty"` // by an operator, with Temporal's own commands
+	Attempt   int32         `json:"attempt"`          // Temporal's count, of lost workers and hand-overs too
 	Worker    string        `json:"worker,omitempty"`
+	Since     time.Time     `json:"since,omitzero"` // its last attempt began
 	Heartbeat time.Time     `json:"heartbeat,omitzero"`
 	Progress  post.Progress `json:"progress"`
 	LastError string        `json:"last_error,omitempty"`
@@ -144,23 +149,51 @@ func describe(ctx context.Context, temporal client.Client, row *Row) error {
 	if err != nil {
 		return fmt.Errorf("describing %s: %w", row.WorkflowID, err)
 	}
-	readBoard(described.GetWorkflowExecutionInfo(), row) // newer than visibility's
-	for _, a := range described.GetPendingActivities() {
-		if a.GetActivityType().GetName() != workflows.ActivityGenerateWindowPoSt {
-			continue
-		}
-		job := RunningJob{
-			Started: a.GetState() == enums.PENDING_ACTIVITY_STATE_STARTED, Attempt: a.GetAttempt(), Worker: a.GetLastWorkerIdentity(),
-			LastError: a.GetLastFailure().GetMessage(),
-		}
-		if a.GetLastHeartbeatTime() != nil {
-			job.Heartbeat = a.GetLastHeartbeatTime().AsTime()
-		}
-		_ = converter.GetDefaultDataConverter().FromPayloads(a.GetHeartbeatDetails(), &job.Progress) // none yet: an empty one
-		job.Partition = job.Progress.Partition
-		row.Jobs = append(row.Jobs, job)
-	}
+	row.take(described)
 	return nil
+}
+
+// take reads what Describe says: newer than visibility's.
+func (r *Row) take(described *workflowservice.DescribeWorkflowExecutionResponse) {
+	info := described.GetWorkflowExecutionInfo()
+	r.RunID, r.Status, r.Started = info.GetExecution().GetRunId(), info.GetStatus().String(), info.GetStartTime().AsTime()
+	r.Closed = time.Time{}
+	if info.GetCloseTime() != nil {
+		r.Closed = info.GetCloseTime().AsTime()
+	}
+	readBoard(info, r)
+	r.TaskAttempt = described.GetPendingWorkflowTask().GetAttempt()
+	r.Jobs = nil
+	for _, a := range described.GetPendingActivities() {
+		if a.GetActivityType().GetName() == workflows.ActivityGenerateWindowPoSt {
+			r.Jobs = append(r.Jobs, runningOf(a))
+		}
+	}
+}
+
+// runningOf reads one activity. Its partition is in its ID, and in its heartbeat for those from before IDs were given.
+func runningOf(a *workflowpb.PendingActivityInfo) RunningJob {
+	job := RunningJob{
+		Started: a.GetState() == enums.PENDING_ACTIVITY_STATE_STARTED, Paused: a.GetPaused(), Attempt: a.GetAttempt(), Worker: a.GetLastWorkerIdentity(),
+		LastError: a.GetLastFailure().GetMessage(),
+	}
+	if a.GetLastHeartbeatTime() != nil {
+		job.Heartbeat = a.GetLastHeartbeatTime().AsTime()
+	}
+	if job.Started && a.GetLastStartedTime() != nil {
+		job.Since = a.GetLastStartedTime().AsTime()
+	}
+	_ = converter.GetDefaultDataConverter().FromPayloads(a.GetHeartbeatDetails(), &job.Progress) // none yet: an empty one
+	job.Partition = job.Progress.Partition
+	if partition, issued := uint64(0), 0; scans(a.GetActivityId(), "prove-%d-%d", &partition, &issued) {
+		job.Partition = partition
+	}
+	return job
+}
+
+func scans(text, format string, into ...any) bool {
+	n, err := fmt.Sscanf(text, format, into...)
+	return err == nil && n == len(into)
 }
 
 // Card names the card that works on a partition, with its phase, or the one that proved it.

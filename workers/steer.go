@@ -27,23 +27,33 @@ var (
 // the workflow has recorded it for later. It needs a running daemon.
 func Order(ctx context.Context, temporal client.Client, worker, update string, args ...any) (workflows.Told, error) {
 	var told workflows.Told
+	err := order(ctx, temporal, workflows.WorkerWorkflowID(worker), update, &told, args...)
+	if notFound(err) {
+		err = ErrNoWorker
+	}
+	if err != nil {
+		return told, fmt.Errorf("worker %s: %w", worker, err)
+	}
+	return told, nil
+}
+
+// order gives a workflow an Update and waits for its result. Without a daemon it is ErrNoDaemon, after orderLimit.
+func order(ctx context.Context, temporal client.Client, workflowID, update string, result any, args ...any) error {
 	limited, cancel := context.WithTimeout(ctx, orderLimit)
 	defer cancel()
 	handle, err := temporal.UpdateWorkflow(limited, client.UpdateWorkflowOptions{
-		WorkflowID: workflows.WorkerWorkflowID(worker), UpdateName: update, Args: args, WaitForStage: client.WorkflowUpdateStageCompleted,
+		WorkflowID: workflowID, UpdateName: update, Args: args, WaitForStage: client.WorkflowUpdateStageCompleted,
 	})
 	if err == nil {
-		err = handle.Get(limited, &told)
+		err = handle.Get(limited, result)
 	}
 	switch {
-	case err == nil:
-		return told, nil
-	case notFound(err):
-		return told, fmt.Errorf("worker %s: %w", worker, ErrNoWorker)
+	case err == nil, notFound(err):
+		return err
 	case ctx.Err() == nil && tookTooLong(limited, err):
-		return told, fmt.Errorf("worker %s: %w", worker, ErrNoDaemon)
+		return ErrNoDaemon
 	default:
-		return told, fmt.Errorf("worker %s: %s: %w", worker, update, err)
+		return fmt.Errorf("%s: %w", update, err)
 	}
 }
 

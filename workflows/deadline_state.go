@@ -59,6 +59,7 @@ type partition struct {
 	leave   bool         // long enough: go without their sectors
 
 	reset  bool        // an operator wants it run again, now
+	again  int         // how often one did
 	built  int         // messages asked of the sender
 	resets int         // the deadline's resets when its last attempt began
 	found  *post.Proof // a proof that came by signal and verified

@@ -189,6 +189,8 @@ func TestResetWhileProvingBeginsAgain(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, post.StatePosted, result.State)
 	require.Equal(t, 1, result.Partitions[0].Tries)
+	require.Len(t, s.jobs, 2)
+	require.Equal(t, []int{0, 1}, []int{s.jobs[0].Again, s.jobs[1].Again}, "what is in the making is not taken for the new one")
 	require.Len(t, s.requests, 1)
 }
 

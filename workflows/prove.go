@@ -51,6 +51,7 @@ func (d *deadline) prove(ctx workflow.Context, p *partition) (post.Proof, error)
 // runAgain is what a reset does to a job: tries back at 0, any card welcome, nobody's claim holds it up.
 func (d *deadline) runAgain(p *partition) {
 	p.reset, p.Tries, p.avoid = false, 0, nil
+	p.again++
 	p.refusals, p.refused = 0, nil
 	p.claims.overrule()
 	p.have(p.located) // with what was left out because its store was lost
@@ -127,7 +128,7 @@ func (d *deadline) attempt(ctx workflow.Context, p *partition) (post.Proof, *fai
 func (d *deadline) nextJob(p *partition) {
 	p.job = post.Job{
 		Deadline: d.Deadline, Partitions: []uint64{p.Index}, ProofType: d.proofType, Randomness: d.randomness,
-		Sectors: p.sectors, Try: p.Tries, AvoidCards: slices.Concat(p.avoid, p.refused), Pool: d.settings.Pool,
+		Sectors: p.sectors, Try: p.Tries, AvoidCards: slices.Concat(p.avoid, p.refused), Pool: d.settings.Pool, Again: p.again,
 	}
 	if key := p.job.Key(); key != p.key {
 		p.key, p.claims = key, nil

@@ -86,6 +86,7 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(newInit(a), newVersion(a), newProcessor(a), newUp(a), newDemo(a), newDaemon(a), newWorker(a), newStatus(a))
 	root.AddCommand(newTemporal(a))
 	root.AddCommand(newAlert(a))
+	root.AddCommand(newWdpost(a))
 	root.InitDefaultCompletionCmd("posthaste")
 	refuseUnknown(root)
 	return root

@@ -55,13 +55,19 @@ func (s *screen) say(print func()) {
 
 // width is the terminal's, in characters: a line that wraps would be two, and the next drawing would start too low. 0: unknown.
 func (s *screen) width() int {
+	columns, _ := s.size()
+	return columns
+}
+
+// size is the terminal's, in characters; 0: unknown.
+func (s *screen) size() (columns, rows int) {
 	f, ok := s.out.(*os.File)
 	if !ok {
-		return 0
+		return 0, 0
 	}
 	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 	if err != nil {
-		return 0
+		return 0, 0
 	}
-	return int(size.Col)
+	return int(size.Col), int(size.Row)
 }

@@ -154,7 +154,7 @@ func (a *app) attachedTo(server temporalReady) (*config.Config, []string, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	if want := (config.Temporal{Address: server.Address, Namespace: server.Namespace}); c.Temporal != want && !sameLoopback(c.Temporal, want) {
+	if want := (config.Temporal{Address: server.Address, Namespace: server.Namespace, UI: c.Temporal.UI}); c.Temporal != want && !sameLoopback(c.Temporal, want) {
 		return nil, nil, fmt.Errorf("the temporal-dev of this data folder answers at %s, namespace %s; %s says %s, %s: leave [temporal] out there, or stop that one",
 			server.Address, server.Namespace, a.configPath, c.Temporal.Address, c.Temporal.Namespace)
 	}

@@ -45,6 +45,7 @@ func (c *chain) head() abi.ChainEpoch {
 // activities by name, of the chain's queue and of the lookups'.
 func (c *chain) activities() (main, lookups map[string]any) {
 	return map[string]any{
+			workflows.ActivityWatchDeadlines:      c.watchDeadlines,
 			workflows.ActivityAwaitEpoch:          c.awaitEpoch,
 			workflows.ActivityLoadDeadline:        c.loadDeadline,
 			workflows.ActivityLoadPartition:       c.loadPartition,
