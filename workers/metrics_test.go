@@ -39,6 +39,10 @@ func busyMetrics() *metrics {
 	d := newDaemonMetrics(m)
 	d.observe(look{waiting: 5, running: 2, moved: 3, nobody: 3})
 	d.observe(look{moved: 1, incomplete: true})
+	newBoardMetrics(m, nil).observe(busyOutlook(), busyAlerts())
+	newNodeMetrics(m, func() post.NodeOutlook {
+		return post.NodeOutlook{Head: 1000, At: time.Now(), EpochDuration: 30 * time.Second}
+	})
 	return m
 }
 
