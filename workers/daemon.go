@@ -112,6 +112,11 @@ func newDaemonActivities(c *config.Config, node *chain.Node, heads *chain.Follow
 	fleet := &activities.Fleet{Temporal: temporal, Namespace: c.Temporal.Namespace, Log: log}
 	balance := &activities.Balance{Fleet: fleet, Temporal: temporal, Log: log, Observe: watchBalance(newDaemonMetrics(m))}
 	alerts, err := newAlerts(c, heads, index, balance, temporal, log)
+	if err != nil {
+		return daemonActivities{}, err
+	}
+	alerts.Observe = newBoardMetrics(m, nil).observe
+	newNodeMetrics(m, heads.Outlook)
 	return daemonActivities{
 		chain:    &activities.Chain{Node: node, Heads: heads},
 		messages: &activities.Messages{Node: node},
@@ -121,7 +126,7 @@ func newDaemonActivities(c *config.Config, node *chain.Node, heads *chain.Follow
 		survey:   &activities.Survey{Node: node, Fleet: fleet},
 		balance:  balance,
 		alerts:   alerts,
-	}, err
+	}, nil
 }
 
 // watchBalance puts what balancing sees into the metrics.

@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -20,6 +21,7 @@ type Config struct {
 	Workers  []Worker // the first is Rig.Worker's
 	Env      []string // of all, beside the rig's own: NAME=value
 	LogLevel string
+	Metrics  string // address at which the daemon serves them; empty: it does not
 }
 
 // Worker is what one worker is told. Its keys are those of posthaste.toml.
@@ -34,6 +36,7 @@ type Worker struct {
 	Tables   string   // more tables
 	Flags    []string // of the command line, behind `worker run --config FILE`
 	Env      []string // NAME=value
+	Metrics  string   // address at which it serves them; empty: it does not
 	File     string   // the whole configuration, in the place of all that becomes one; Temporal's address is in the environment then
 }
 
@@ -96,17 +99,18 @@ func (t *toml) save(path string) error {
 	return nil
 }
 
-// common is what daemon and workers are told alike. None of them serves metrics: rigs run side by side.
-func (t *toml) common(c Config, temporal string, own ...string) {
+// common is what daemon and workers are told alike. None of them serves metrics at the usual port: rigs run side by side.
+func (t *toml) common(c Config, temporal, metrics string, own ...string) {
 	t.line("[temporal]\naddress = %q\n%s", temporal, strings.Join(own, "\n"))
 	t.line("[log]\nlevel = %q", c.LogLevel)
-	t.line("[metrics]\ndaemon = \"off\"\nworker = \"off\"")
+	address := cmp.Or(metrics, "off")
+	t.line("[metrics]\ndaemon = %q\nworker = %q", address, address)
 }
 
 // writeDaemon writes the daemon's posthaste.toml.
 func (c Config) writeDaemon(path, temporal string, epoch time.Duration, own []string) error {
 	var t toml
-	t.common(c, temporal, own...)
+	t.common(c, temporal, c.Metrics, own...)
 	t.line("[chain]\napi_info = %q\nepoch_duration = %q", c.APIInfo, epoch.String())
 	t.line("[policy]\n%s", strings.Join(c.Policy, "\n"))
 	for _, miner := range c.Miners {
@@ -125,7 +129,7 @@ func (w Worker) write(path string, c Config, temporal string) error {
 		t.line("%s", w.File)
 		return t.save(path)
 	}
-	t.common(c, temporal)
+	t.common(c, temporal, w.Metrics)
 	t.line("[worker]\nname = %q", w.Name)
 	if w.Pool != "" {
 		t.line("pool = %q", w.Pool)
