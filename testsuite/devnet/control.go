@@ -22,6 +22,14 @@ func (d *Devnet) controlMux() http.Handler {
 		d.SetMining(true)
 		answer(w, map[string]bool{"mining": true})
 	})
+	mux.HandleFunc("POST /stop-including", func(w http.ResponseWriter, _ *http.Request) {
+		d.SetIncluding(false)
+		answer(w, map[string]bool{"including": false})
+	})
+	mux.HandleFunc("POST /resume-including", func(w http.ResponseWriter, _ *http.Request) {
+		d.SetIncluding(true)
+		answer(w, map[string]bool{"including": true})
+	})
 	mux.HandleFunc("POST /shutdown", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, map[string]bool{"shutdown": true})
 		d.once.Do(func() { close(d.closing) })

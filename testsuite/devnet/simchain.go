@@ -49,6 +49,7 @@ type Chain struct {
 	pool   *pool
 	ledger *ledger
 	heads  map[chan []*chain.HeadChange]struct{}
+	empty  bool // blocks hold no messages
 }
 
 func newChain(cfg Config, log *slog.Logger, w wallet, start *state) *Chain {
@@ -105,7 +106,9 @@ func (c *Chain) Mine() *chain.TipSet {
 	parent := c.head
 	height := parent.height() + 1
 	b := &block{parent: parent, before: parent.after, ticket: c.cfg.derive("ticket", parent.ticket[:], number(height))}
-	b.messages = c.pool.take(height, c.cfg.BaseFee, func(from address.Address) uint64 { return b.before.accounts[c.ids[from]].nonce })
+	if !c.empty {
+		b.messages = c.pool.take(height, c.cfg.BaseFee, func(from address.Address) uint64 { return b.before.accounts[c.ids[from]].nonce })
+	}
 	c.seal(b, height)
 	for _, m := range b.before.miners {
 		if di := c.cfg.deadlineInfo(m, height); di.Open == height {
@@ -122,6 +125,13 @@ func (c *Chain) Mine() *chain.TipSet {
 	c.ledger.epoch = height
 	c.announce([]*chain.HeadChange{{Type: chain.HeadApply, Val: b.tipset}})
 	return b.tipset
+}
+
+// SetIncluding says whether blocks hold messages: without, they wait in the pool, as when blocks are full of others that pay more.
+func (c *Chain) SetIncluding(on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.empty = !on
 }
 
 // runtimeAt is what messages in the tipset b see. Tickets of null rounds are those of the last tipset before.

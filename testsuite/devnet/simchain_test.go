@@ -129,6 +129,18 @@ func TestLandingAndLookup(t *testing.T) {
 	require.Nil(t, limited, "beyond the limit")
 }
 
+func TestBlocksWithoutMessages(t *testing.T) {
+	c := wide(t, nil)
+	c.SetIncluding(false)
+	c.push(t, c.goodPost(), 0, 1000)
+	c.Mine()
+	c.Mine()
+	require.Len(t, c.pool.all(), 1, "it waits")
+	c.SetIncluding(true)
+	c.Mine()
+	require.Empty(t, c.pool.all())
+}
+
 func TestGas(t *testing.T) {
 	c := wide(t, nil)
 	good := c.message(t, c.goodPost(), 0, 1000).Message

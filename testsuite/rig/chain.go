@@ -34,6 +34,18 @@ func (r *Rig) PauseRPC(ctx context.Context, away time.Duration) error {
 	return err
 }
 
+// StopIncluding lets blocks hold no messages any more: what is sent waits.
+func (r *Rig) StopIncluding(ctx context.Context) error {
+	_, err := r.control(ctx, http.MethodPost, "/stop-including", nil)
+	return err
+}
+
+// ResumeIncluding ends that.
+func (r *Rig) ResumeIncluding(ctx context.Context) error {
+	_, err := r.control(ctx, http.MethodPost, "/resume-including", nil)
+	return err
+}
+
 // control asks the chain's control port.
 func (r *Rig) control(ctx context.Context, method, path string, body any) ([]byte, error) {
 	data, err := json.Marshal(body)
