@@ -78,6 +78,21 @@ func TestSchemaOnPostgres(t *testing.T) {
 	says(1, []string{"does not let user stranger in"}, "--postgres-user", "stranger")
 }
 
+// One temporal-dev serves from a database; the next gets it when the first is gone.
+func TestOneServerADatabase(t *testing.T) {
+	t.Parallel()
+	ctx := within(t, time.Minute)
+	database := postgres(t)
+	code, out := schemaOn(ctx, t, database)
+	require.Zero(t, code, out)
+	first := rig.New(t, rig.Options{Bare: true, Postgres: database})
+	_, err := rig.Open(ctx, t.TempDir(), rig.Options{Bare: true, Postgres: database})
+	require.ErrorContains(t, err, "another temporal-dev serves from it, from 127.0.0.1 since")
+	first.Temporal.Kill()
+	second := rig.New(t, rig.Options{Bare: true, Postgres: database})
+	require.NoError(t, second.Died())
+}
+
 // Two daemons, two workers, Temporal on PostgreSQL: whatever is killed meanwhile, every deadline is posted, once.
 func TestScaleOut(t *testing.T) {
 	ctx := within(t, 5*time.Minute)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,4 +113,36 @@ func resultAt(ctx context.Context, t *testing.T, r *rig.Rig, d post.Deadline) po
 	result, err := r.Result(ctx, d)
 	require.NoError(t, err)
 	return result
+}
+
+// Versioning is switched on and off again in the middle of deadlines: what has begun without it goes on with it, and back.
+func TestVersioningOnAndOff(t *testing.T) {
+	ctx := within(t, 3*time.Minute)
+	r := rig.New(t, rig.Options{Chain: upgradeChain})
+	versioned := r.AddDaemon("versioned", "versioning = true", `build_id = "A"`)
+	first, err := r.WaitForRunningProof(ctx, nil)
+	require.NoError(t, err)
+	require.NoError(t, versioned.Start(ctx))
+	eventually(ctx, t, "the first version makes itself current", func() bool { return versionOf(ctx, t, r, "A").Current })
+	r.Daemon.Kill()
+
+	hit := map[string]bool{first.WorkflowID: true}
+	last := first.Deadline
+	for pinned := ""; pinned != "A"; {
+		proof, err := r.WaitForRunningProof(ctx, func(id string) bool { return hit[id] })
+		require.NoError(t, err)
+		last, hit[proof.WorkflowID] = proof.Deadline, true
+		pinned = pinnedBuild(ctx, t, r, last)
+	}
+	require.NoError(t, r.Daemon.Start(ctx))
+	eventually(ctx, t, "a daemon that would be given nothing says so", func() bool { return strings.Contains(r.Daemon.ReadLog(), "this one is not versioned") })
+	out, err := posthaste(ctx, t, r, "temporal", "current", "--unversioned", "--take-over")
+	require.NoError(t, err, out)
+	assert.Contains(t, out, "of A go on here")
+	versioned.Kill()
+
+	deadlines := allPosted(ctx, t, r, deadlinesUntil(ctx, t, r, last))
+	for _, d := range deadlines {
+		assert.Equal(t, post.StatePosted, resultOf(ctx, t, r, d).State)
+	}
 }
