@@ -63,7 +63,8 @@ func (w *Watch) WatchDeadlines(ctx context.Context, in workflows.WatchInput) err
 	if err != nil {
 		return err
 	}
-	loop := &watching{Watch: w, in: in, miner: miner, deadlines: map[string]*watched{}}
+	loop := &watching{Watch: w, in: in, miner: miner, deadlines: map[string]*watched{}, looked: make(chan struct{})}
+	looked := sync.OnceFunc(func() { close(loop.looked) })
 	stop := loop.beat(ctx)
 	defer stop()
 	heads := w.Heads.Heads(ctx)
@@ -82,6 +83,7 @@ func (w *Watch) WatchDeadlines(ctx context.Context, in workflows.WatchInput) err
 			}
 			loop.say(func(s *Seen) { s.Head, s.Problem = head.Height, "" })
 			loop.trouble(ctx, err)
+			looked()
 			if over {
 				return nil
 			}
@@ -103,6 +105,7 @@ type watching struct {
 	active    []*watched          // as of the last head
 	head      *chain.TipSet       // the last one
 	headAt    time.Time           // when it came
+	looked    chan struct{}       // closed when the first look is over
 
 	mu   sync.Mutex
 	seen Seen
@@ -127,6 +130,13 @@ func (l *watching) beat(ctx context.Context) (stop func()) {
 	}
 	done := make(chan struct{})
 	go func() {
+		// The SDK sends the first heartbeat at once and the next after seconds: the first one should say something, as people wait for it.
+		select {
+		case <-l.looked:
+		case <-time.After(min(interval, 2*time.Second)):
+		case <-done:
+			return
+		}
 		ticker := time.NewTicker(interval)
 		defer ticker.Stop()
 		for {

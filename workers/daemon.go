@@ -13,7 +13,6 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/interceptor"
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 	"go.uber.org/fx"
@@ -293,6 +292,7 @@ func ensureMiners(ctx context.Context, miners []config.Miner, node *chain.Node, 
 	}
 	ticker := time.NewTicker(ensureEvery)
 	defer ticker.Stop()
+	others := &otherMiners{configured: miners, temporal: temporal, log: log}
 	for {
 		for _, m := range miners {
 			if !m.Enabled {
@@ -306,6 +306,7 @@ func ensureMiners(ctx context.Context, miners []config.Miner, node *chain.Node, 
 				return err
 			}
 		}
+		others.tell(ctx)
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -356,12 +357,7 @@ func EnsureMiner(ctx context.Context, t client.Client, in workflows.WatchInput) 
 	limited, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	id := MinerWorkflowID(in)
-	_, err := t.SignalWithStartWorkflow(limited, id, workflows.SignalConfigure, in, client.StartWorkflowOptions{
-		ID: id, TaskQueue: workflows.QueueChain,
-		StaticSummary: "deadlines of " + post.MinerName(in.Miner),
-		TypedSearchAttributes: temporal.NewSearchAttributes(
-			temporal.NewSearchAttributeKeyKeyword(workflows.AttributeMiner).ValueSet(post.MinerName(in.Miner))),
-	}, workflows.NameMinerWorkflow, workflows.MinerState{WatchInput: in})
+	_, err := t.SignalWithStartWorkflow(limited, id, workflows.SignalConfigure, in, minerOptions(in.Miner), workflows.NameMinerWorkflow, workflows.MinerState{WatchInput: in})
 	if err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("starting or configuring workflow %s: %w", id, err)
 	}

@@ -87,6 +87,7 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(newTemporal(a))
 	root.AddCommand(newAlert(a))
 	root.AddCommand(newWdpost(a))
+	root.AddCommand(newMiner(a), newDeadline(a))
 	root.InitDefaultCompletionCmd("posthaste")
 	refuseUnknown(root)
 	return root

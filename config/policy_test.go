@@ -1,0 +1,29 @@
+package config_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"posthaste/config"
+	"posthaste/post"
+)
+
+func TestPolicyOnACommandLine(t *testing.T) {
+	s, err := config.PolicySettings(post.DefaultSettings(), []string{"max_try=7", "retry_until_close = false", "pool=big", "job_lifetime=2h", "submit_confidence=0"})
+	require.NoError(t, err)
+	want := post.DefaultSettings()
+	want.MaxTry, want.RetryUntilClose, want.Pool, want.JobLifetime, want.SubmitConfidence = 7, false, "big", 2*time.Hour, 0
+	require.Equal(t, want, s)
+	for pair, wants := range map[string]string{
+		"max_try":           `"max_try" is not KEY=VALUE, such as max_try=3`,
+		"max_try=0":         "policy.max_try: 0 must be from 1 to 1048576",
+		"max_tri=1":         "policy.max_tri: unknown key; in policy there may be sender, challenge_confidence, submit_confidence, confidence, submit_reserve, max_try, retry_until_close, job_lifetime, pool",
+		"sender=bob":        `policy.sender: "bob" is neither "auto" (the miner's worker address) nor an address`,
+		"pool=\"]\n[miners": `policy.pool: "\"]\n[miners": a name is made of letters, digits, '.', '_' and '-'`,
+	} {
+		_, err := config.PolicySettings(post.DefaultSettings(), []string{pair})
+		require.EqualError(t, err, wants)
+	}
+}
