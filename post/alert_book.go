@@ -122,11 +122,17 @@ func (b AlertBook) index(key string) int {
 	return slices.IndexFunc(b.Alerts, func(a OpenAlert) bool { return a.Key == key && a.Over.IsZero() })
 }
 
-// differs says whether two books say different things to people. That texts change at every look (an attempt, a percentage) is none.
+// differs says whether two books say different things to people. That texts change at every look (an attempt, a percentage) is none, and
+// neither is what has not been told yet.
 func (b AlertBook) differs(from AlertBook) bool {
-	return !slices.EqualFunc(b.Alerts, from.Alerts, func(x, y OpenAlert) bool {
-		return x.Key == y.Key && x.Raised.Equal(y.Raised) && x.Gone.Equal(y.Gone) && x.Over.Equal(y.Over) && slices.Equal(x.Told, y.Told)
+	return !slices.EqualFunc(b.told(), from.told(), func(x, y OpenAlert) bool {
+		return x.Key == y.Key && x.Raised.Equal(y.Raised) && x.Over.Equal(y.Over) && slices.Equal(x.Told, y.Told)
 	})
+}
+
+// told are the entries that people were, or are to be, told of.
+func (b AlertBook) told() []OpenAlert {
+	return slices.DeleteFunc(slices.Clone(b.Alerts), func(a OpenAlert) bool { return a.Raised.IsZero() })
 }
 
 // Due is what a webhook has to be told now: alerts that it does not know of, those of which it is to be reminded, and those of which it
