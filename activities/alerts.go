@@ -37,6 +37,7 @@ type Alerts struct {
 	Repeat   time.Duration // after which a webhook is reminded of what is open; 0: never
 	Log      *slog.Logger
 	Every    time.Duration // between two looks; 0 means 5 s
+	Pause    time.Duration // before a webhook is tried again for the first time; 0 means 5 s
 
 	// Observe sees every look, with the alerts that are open, for metrics; and a zero outlook (its At is zero) when this daemon watches no
 	// longer. nil: nobody does.

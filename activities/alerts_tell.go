@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -34,7 +35,7 @@ type told struct {
 
 const (
 	firstPause = 5 * time.Second
-	lastPause  = 5 * time.Minute
+	lastPause  = 5 * time.Minute // with growing ones between
 )
 
 // tell gives each webhook that can be told something what is due. It does not wait for them. It is called right after a heartbeat was
@@ -100,7 +101,7 @@ func (w *watch) hear(of told) {
 		t.since = now
 		w.Log.Error("a webhook cannot be told of alerts; it is tried on", "error", of.err)
 	}
-	pause := firstPause
+	pause := cmp.Or(w.Pause, firstPause)
 	for range min(t.failures, 8) {
 		pause = min(2*pause, lastPause)
 	}

@@ -159,6 +159,7 @@ func (b AlertBook) Due(hook string, wants []AlertKind, repeat time.Duration, now
 			if told {
 				due.Over = append(due.Over, a)
 			}
+		case !a.Gone.IsZero(): // it may be over soon
 		case !told:
 			due.Open = append(due.Open, a)
 		case repeat > 0 && now.Sub(at) >= repeat:
