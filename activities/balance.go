@@ -280,8 +280,8 @@ func (b *Balance) update(ctx context.Context, m move) (found bool, err error) {
 func (b *Balance) report(moves []move, seen *Balanced) {
 	first := map[string]string{}
 	for _, m := range moves {
-		if m.choice.Waits == "" {
-			continue
+		if m.choice.Waits == "" || m.job.trial {
+			continue // whoever tries something out is told by the command
 		}
 		if seen.Stuck == nil {
 			seen.Stuck = map[string]int{}

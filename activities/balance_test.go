@@ -334,3 +334,34 @@ func TestBalanceFleet(t *testing.T) {
 	assert.NotZero(t, observed[0].At)
 	assert.Equal(t, activities.Balanced{}, observed[len(observed)-1], "whoever goes on has the figures")
 }
+
+// A trial's job goes where a card is free, but only when no deadline's job wants that card, always last in the line, and nobody is alarmed
+// when it waits in vain.
+func TestTrialsComeLast(t *testing.T) {
+	b := newBalance(true, true)
+	b.deadline("busy", b.narrow, started, nil)
+	last := func(left time.Duration) func(*post.Result, *workflowpb.PendingActivityInfo) {
+		return func(_ *post.Result, a *workflowpb.PendingActivityInfo) {
+			a.ActivityOptions.Priority.PriorityKey = post.PriorityTrial
+			a.ExpirationTime = timestamppb.New(noon.Add(left))
+		}
+	}
+	b.deadline("compute-f01000-7-aa", b.narrow, scheduled, last(time.Minute))
+	b.deadline("waits", b.narrow, scheduled, nil)
+	assert.Equal(t, activities.Balanced{Waiting: 2, Running: 1, Moved: 1}, b.look(t))
+	require.Len(t, b.updates, 1)
+	assert.Equal(t, "waits", b.updates[0].GetExecution().GetWorkflowId(), "the deadline's job has more time left, and goes first")
+	assert.Empty(t, b.routed["compute-f01000-7-aa"], "it stays where it shows that it is")
+
+	b.boards = b.boards[:2]
+	assert.Equal(t, activities.Balanced{Waiting: 1, Running: 1, Moved: 1}, b.look(t), "now the card is free")
+	require.Len(t, b.updates, 2)
+	assert.Equal(t, []string{"task_queue.name"}, b.updates[1].GetUpdateMask().GetPaths(), "its priority stays")
+
+	b.beats = nil
+	for range 4 {
+		b.look(t)
+	}
+	assert.NotEmpty(t, b.routed["compute-f01000-7-aa"][len(b.routed["compute-f01000-7-aa"])-1].Waits)
+	assert.NotContains(t, b.said.String(), "nobody can take")
+}

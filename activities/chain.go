@@ -195,22 +195,31 @@ func (c *Chain) LoadPartition(ctx context.Context, in workflows.PartitionInput) 
 	if err != nil {
 		return fail(err)
 	}
-	infos, err := c.Node.StateMinerSectors(ctx, miner, &toProve, head.Key())
+	sectors, err := c.sectors(ctx, miner, toProve, head.Key())
 	if err != nil {
 		return fail(err)
 	}
-	wanted, err := toProve.Count()
+	return sectors, nil
+}
+
+// sectors reads sectors of a miner, all of the set.
+func (c *Chain) sectors(ctx context.Context, miner address.Address, of bitfield.BitField, head chain.TipSetKey) (post.Sectors, error) {
+	infos, err := c.Node.StateMinerSectors(ctx, miner, &of, head)
 	if err != nil {
-		return fail(err)
+		return nil, err
+	}
+	wanted, err := of.Count()
+	if err != nil {
+		return nil, err
 	}
 	if uint64(len(infos)) != wanted {
-		return fail(fmt.Errorf("the node gave %d sectors instead of %d", len(infos), wanted))
+		return nil, fmt.Errorf("the node gave %d sectors instead of %d", len(infos), wanted)
 	}
 	out := make(post.Sectors, len(infos))
 	for i, info := range infos {
 		commR, err := commcid.CIDToReplicaCommitmentV1(info.SealedCID)
 		if err != nil {
-			return fail(fmt.Errorf("sealed CID of sector %d: %w", info.SectorNumber, err))
+			return nil, fmt.Errorf("sealed CID of sector %d: %w", info.SectorNumber, err)
 		}
 		out[i] = post.Sector{Number: info.SectorNumber, CommR: [32]byte(commR), Upgraded: info.SectorKeyCID != nil}
 	}

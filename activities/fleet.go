@@ -75,7 +75,9 @@ func (f *Fleet) RouteJob(ctx context.Context, in workflows.RouteInput) (post.Cho
 	defer f.mu.Unlock()
 	choice := post.Route(in.Needs, in.Avoid, f.snap.fleet(), "")
 	choice.Priority = post.Priority(in.Try, in.Left, f.times.Proof(in.Needs.Size, 0))
-	f.count(choice.Queue)
+	if !in.Look {
+		f.count(choice.Queue)
+	}
 	return choice, nil
 }
 

@@ -77,7 +77,7 @@ func memo(key string, value any) *commonpb.Memo {
 }
 
 func (s *fleetServer) ListWorkflow(_ context.Context, in *workflowservice.ListWorkflowExecutionsRequest) (*workflowservice.ListWorkflowExecutionsResponse, error) {
-	if s.listing != nil && !strings.Contains(in.GetQuery(), "'WorkerWorkflow'") {
+	if s.listing != nil && strings.Contains(in.GetQuery(), "'DeadlineWorkflow'") {
 		s.listing()
 	}
 	s.mu.Lock()
@@ -85,7 +85,12 @@ func (s *fleetServer) ListWorkflow(_ context.Context, in *workflowservice.ListWo
 	if s.away != nil {
 		return nil, s.away
 	}
-	all := s.boards
+	var all []*workflowpb.WorkflowExecutionInfo
+	for _, info := range s.boards {
+		if strings.HasPrefix(info.GetExecution().GetWorkflowId(), "compute-") == strings.Contains(in.GetQuery(), "'ComputeWorkflow'") {
+			all = append(all, info)
+		}
+	}
 	if strings.Contains(in.GetQuery(), "'WorkerWorkflow'") {
 		s.reads++
 		all = []*workflowpb.WorkflowExecutionInfo{{}} // one that has not shown anything yet

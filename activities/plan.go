@@ -35,6 +35,7 @@ type waitingJob struct {
 	priority                int           // that it has there
 	left                    time.Duration // until it must be proven
 	shown                   post.Choice   // the queue and what it waits for, as its workflow shows them
+	trial                   bool          // its proof is not sent: every other job goes first
 }
 
 func (j waitingJob) id() string { return j.workflow + "/" + j.run + "/" + j.activity }
@@ -53,9 +54,27 @@ func (m move) raises() bool { return m.choice.Priority < m.job.priority }
 
 // plan routes every job that waits once more, each as if the ones before it had been moved already. It gives a move for each, also for
 // those that stay. Free cards go to the jobs with the least time left. Then lines of live cards are evened out, from the other end:
-// who is first in a line has little to gain from a shorter one.
+// who is first in a line has little to gain from a shorter one. Trials' jobs take what is left then: to the others they are not there.
 func plan(fleet post.Fleet, jobs []waitingJob, forecast func(size abi.SectorSize, sectors int) time.Duration) []move {
 	fleet.Queues = slices.Clone(fleet.Queues)
+	var real, trials []waitingJob
+	for _, job := range jobs {
+		if job.trial {
+			trials = append(trials, job)
+			shift(fleet, job.queue, -1)
+		} else {
+			real = append(real, job)
+		}
+	}
+	moves := planAlike(fleet, real, forecast)
+	for _, job := range trials {
+		shift(fleet, job.queue, 1)
+	}
+	return append(moves, planAlike(fleet, trials, forecast)...)
+}
+
+// planAlike is plan for jobs that are not to be told apart. It changes the fleet's backlogs.
+func planAlike(fleet post.Fleet, jobs []waitingJob, forecast func(size abi.SectorSize, sectors int) time.Duration) []move {
 	jobs = slices.Clone(jobs)
 	slices.SortStableFunc(jobs, func(a, b waitingJob) int { return cmp.Or(cmp.Compare(a.left, b.left), cmp.Compare(a.id(), b.id())) })
 	moves := make([]move, len(jobs))
@@ -68,6 +87,9 @@ func plan(fleet post.Fleet, jobs []waitingJob, forecast func(size abi.SectorSize
 			later = append(later, i)
 		}
 		choice.Priority = post.Priority(job.try, job.left, forecast(job.needs.Size, job.sectors))
+		if job.trial {
+			choice.Priority = post.PriorityTrial
+		}
 		moves[i] = move{job: job, choice: choice}
 		if moves[i].changesQueue() {
 			shift(fleet, job.queue, -1)
@@ -124,20 +146,27 @@ func (s *snapshot) with(waiting []waitingJob, running map[string]int) post.Fleet
 // board is a running deadline as its memo has it.
 type board struct {
 	workflow, run string
+	trial         bool
 	post.Result
 }
 
-// boards are those of all running deadlines. What proofs took is learnt from them on the way.
+// boards are those of all running deadlines, and trials of some. What proofs took is learnt from them on the way.
 func (b *Balance) boards(ctx context.Context) (boards []board, err error) {
-	err = listRunning(ctx, b.Temporal, workflows.NameDeadlineWorkflow, func(info *workflowpb.WorkflowExecutionInfo) {
-		result, ok := boardOf(info)
-		if !ok {
-			return // it has no job yet
+	for _, kind := range []string{workflows.NameDeadlineWorkflow, workflows.NameComputeWorkflow} {
+		err = listRunning(ctx, b.Temporal, kind, func(info *workflowpb.WorkflowExecutionInfo) {
+			result, ok := boardOf(info)
+			if !ok {
+				return // it has no job yet
+			}
+			boards = append(boards, board{workflow: info.GetExecution().GetWorkflowId(), run: info.GetExecution().GetRunId(),
+				trial: kind == workflows.NameComputeWorkflow, Result: result})
+			b.Fleet.learn(result)
+		})
+		if err != nil {
+			return nil, err
 		}
-		boards = append(boards, board{workflow: info.GetExecution().GetWorkflowId(), run: info.GetExecution().GetRunId(), Result: result})
-		b.Fleet.learn(result)
-	})
-	return boards, err
+	}
+	return boards, nil
 }
 
 // boardOf is a deadline as its workflow shows it, if it has shown anything yet.
@@ -274,6 +303,9 @@ func (b *Balance) waits(ctx context.Context, of board, a *workflowpb.PendingActi
 	}
 	p := of.Partitions[at]
 	job.label, job.partition = fmt.Sprintf("%s partition %d", of.Deadline, index), index
+	if of.trial {
+		job.label += " (trial)"
+	}
 	job.needs, job.sectors, job.avoid, job.try = of.Needs(p), p.Sectors, p.Avoid, p.Tries
 	job.shown = post.Choice{Queue: p.Queue, Waits: p.Waits}
 	return job, true, nil
@@ -285,6 +317,7 @@ func (b board) job(a *workflowpb.PendingActivityInfo, now time.Time) waitingJob 
 	return waitingJob{
 		workflow: b.workflow, run: b.run, activity: a.GetActivityId(),
 		queue: a.GetActivityOptions().GetTaskQueue().GetName(), priority: cmp.Or(priority, usualPriority), left: timeLeft(a, now),
+		trial: b.trial,
 	}
 }
 

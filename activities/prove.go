@@ -228,8 +228,12 @@ func replicas(worker string, stores Stores, miner abi.ActorID, sectors post.Sect
 
 // labelOf is what people call a job.
 func labelOf(job post.Job) string {
-	if len(job.Partitions) == 1 {
-		return fmt.Sprintf("%s partition %d", job.Deadline, job.Partitions[0])
+	trial := ""
+	if job.Trial != "" {
+		trial = " (trial)"
 	}
-	return fmt.Sprintf("%s partitions %v", job.Deadline, job.Partitions)
+	if len(job.Partitions) == 1 {
+		return fmt.Sprintf("%s partition %d%s", job.Deadline, job.Partitions[0], trial)
+	}
+	return fmt.Sprintf("%s partitions %v%s", job.Deadline, job.Partitions, trial)
 }

@@ -25,10 +25,11 @@ type Job struct {
 	Pool       string                  `json:"pool,omitempty"`        // the GPU tag that it wants; empty: any
 	Elsewhere  bool                    `json:"elsewhere,omitempty"`   // another card of the queue has not failed it yet
 	Again      int                     `json:"again,omitempty"`       // how often an operator had it run again: what is in the making from before is not what they want
+	Trial      string                  `json:"trial,omitempty"`       // the trial that it is of, whose proof is not sent; empty: a deadline's own
 }
 
 // Key says which proof this is, whoever makes it and however often: miner, deadline, partitions, randomness and the set of
-// sectors. A proof that arrives late is known by it.
+// sectors. A proof that arrives late is known by it. A trial's job is another one than the deadline's: neither is given the other's proof.
 func (j Job) Key() string {
 	h := sha256.New()
 	var word [8]byte
@@ -45,6 +46,7 @@ func (j Job) Key() string {
 		put(uint64(s.Number))
 		h.Write(s.CommR[:])
 	}
+	h.Write([]byte(j.Trial))
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 

@@ -22,6 +22,7 @@ const (
 	StatePosted     State = "Posted"     // final: on the chain, deep enough
 	StateMissed     State = "Missed"     // final: not on the chain at Close
 	StateNothing    State = "Nothing"    // final: nothing to prove
+	StateProven     State = "Proven"     // final, of a trial: proven, verified, and not sent
 )
 
 // Final says that the partition's story is over.

@@ -28,7 +28,11 @@ type attendedActivity struct {
 
 // ownBeats are activities whose own heartbeats say something.
 func ownBeats(name string) bool {
-	return name == workflows.ActivityWatchDeadlines || name == workflows.ActivityBalanceFleet || name == workflows.ActivityWatchAlerts
+	switch name {
+	case workflows.ActivityWatchDeadlines, workflows.ActivityBalanceFleet, workflows.ActivityWatchAlerts, workflows.ActivityCheckSectors:
+		return true
+	}
+	return false
 }
 
 // ExecuteActivity runs the activity with its attendant beside it.

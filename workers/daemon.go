@@ -30,7 +30,7 @@ import (
 func Daemon(c *config.Config, log *slog.Logger) fx.Option {
 	return fx.Options(
 		fx.Supply(c, log),
-		fx.Provide(newProcessMetrics, newNode, newHeads, newIndex, newDaemonClient, newDaemonActivities),
+		fx.Provide(newProcessMetrics, newNode, newHeads, newDaemonStores, newIndex, newDaemonClient, newDaemonActivities),
 		fx.Invoke(runDaemon, serveDaemonMetrics),
 	)
 }
@@ -53,19 +53,19 @@ func newHeads(lc fx.Lifecycle, down fx.Shutdowner, node *chain.Node, log *slog.L
 	return heads
 }
 
+func newDaemonStores(c *config.Config) (*sectors.Stores, error) {
+	return sectors.NewStores(storesOf(c.Stores))
+}
+
 // newIndex lists the daemon's stores, and again from time to time.
-func newIndex(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, log *slog.Logger) (*sectors.Index, error) {
-	stores, err := sectors.NewStores(storesOf(c.Stores))
-	if err != nil {
-		return nil, err
-	}
+func newIndex(lc fx.Lifecycle, down fx.Shutdowner, stores *sectors.Stores, log *slog.Logger) *sectors.Index {
 	index := sectors.NewIndex(stores, sectors.IndexOptions{Log: log})
 	background(lc, down, log, "listing stores", func(ctx context.Context) error {
 		reportStores(ctx, stores, log)
 		index.Run(ctx)
 		return nil
 	})
-	return index, nil
+	return index
 }
 
 func storesOf(configured []config.Store) []sectors.Store {
@@ -101,13 +101,15 @@ type daemonActivities struct {
 	messages *activities.Messages
 	watch    *activities.Watch
 	sectors  *activities.Sectors
+	finder   *activities.Finder
+	check    *activities.SectorCheck
 	fleet    *activities.Fleet
 	balance  *activities.Balance
 	alerts   *activities.Alerts
 	survey   *activities.Survey
 }
 
-func newDaemonActivities(c *config.Config, node *chain.Node, heads *chain.Follower, index *sectors.Index, temporal client.Client, m *metrics, log *slog.Logger) (daemonActivities, error) {
+func newDaemonActivities(c *config.Config, node *chain.Node, heads *chain.Follower, stores *sectors.Stores, index *sectors.Index, temporal client.Client, m *metrics, log *slog.Logger) (daemonActivities, error) {
 	fleet := &activities.Fleet{Temporal: temporal, Namespace: c.Temporal.Namespace, Log: log}
 	balance := &activities.Balance{Fleet: fleet, Temporal: temporal, Log: log, Observe: watchBalance(newDaemonMetrics(m))}
 	alerts, err := newAlerts(c, heads, index, balance, temporal, log)
@@ -121,6 +123,8 @@ func newDaemonActivities(c *config.Config, node *chain.Node, heads *chain.Follow
 		messages: &activities.Messages{Node: node},
 		watch:    &activities.Watch{Node: node, Heads: heads, Temporal: temporal, Log: log},
 		sectors:  &activities.Sectors{Index: index, Verify: prover.Verify},
+		finder:   &activities.Finder{Node: node},
+		check:    &activities.SectorCheck{Stores: stores, Read: prover.Vanilla},
 		fleet:    fleet,
 		survey:   &activities.Survey{Node: node, Fleet: fleet},
 		balance:  balance,
@@ -210,6 +214,8 @@ func daemonWorkers(temporal client.Client, down fx.Shutdowner, log *slog.Logger,
 		workflows.ActivityAwaitEpoch:          a.chain.AwaitEpoch,
 		workflows.ActivityLoadDeadline:        a.chain.LoadDeadline,
 		workflows.ActivityLoadPartition:       a.chain.LoadPartition,
+		workflows.ActivityReadPartition:       a.chain.ReadPartition,
+		workflows.ActivityFindDeadline:        a.finder.FindDeadline,
 		workflows.ActivityChallengeRandomness: a.chain.ChallengeRandomness,
 		workflows.ActivityBuildPost:           a.chain.BuildPost,
 		workflows.ActivityConfirmMessage:      a.chain.ConfirmMessage,
@@ -230,6 +236,7 @@ func daemonWorkers(temporal client.Client, down fx.Shutdowner, log *slog.Logger,
 	register(second, map[string]any{
 		workflows.ActivityLookupSectors: a.sectors.LookupSectors,
 		workflows.ActivityVerifyProof:   a.sectors.VerifyProof,
+		workflows.ActivityCheckSectors:  a.check.CheckSectors,
 	})
 	return []worker.Worker{main, second}
 }
@@ -244,6 +251,8 @@ func RegisterWorkflows(r worker.WorkflowRegistry) {
 		workflows.NameFleetWorkflow:    workflows.FleetWorkflow,
 		workflows.NameAlertWorkflow:    workflows.AlertWorkflow,
 		workflows.NameSurveyWorkflow:   workflows.SurveyWorkflow,
+		workflows.NameComputeWorkflow:  workflows.ComputeWorkflow,
+		workflows.NameCheckWorkflow:    workflows.CheckWorkflow,
 	} {
 		r.RegisterWorkflowWithOptions(w, workflow.RegisterOptions{Name: name, VersioningBehavior: behaviorOf(name)})
 	}

@@ -42,6 +42,7 @@ type station struct {
 	rules     []post.Rule
 	temporal  client.Client
 	log       *slog.Logger
+	stores    *sectors.Stores
 	monitor   *sectors.Monitor
 	groups    []*group
 	end       func() // ends the process

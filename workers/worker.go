@@ -78,7 +78,7 @@ func newStation(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, self inst
 		handOver: make(chan struct{}), news: make(chan struct{}, 1), doubts: make(chan struct{}, 1),
 		end: func() { _ = down.Shutdown(fx.ExitCode(0)) },
 	}
-	s.monitor = sectors.NewMonitor(stores, sectors.MonitorOptions{Log: log, Changed: s.changed})
+	s.stores, s.monitor = stores, sectors.NewMonitor(stores, sectors.MonitorOptions{Log: log, Changed: s.changed})
 	machine := settleCards(context.Background(), c, log)
 	gate, from, err := memoryGate(c.Worker)
 	if err != nil {
@@ -208,7 +208,9 @@ func (s *station) takeOrders(ctx context.Context, fatal func(error)) (worker.Wor
 			WorkerStopTimeout:                  5 * time.Second,
 			OnFatalError:                       fatal,
 		})
-		register(w, map[string]any{workflows.ActivityAttendWorker: orders.AttendWorker, workflows.ActivityApplyOrders: orders.ApplyOrders})
+		check := &activities.SectorCheck{Stores: s.stores, Read: prover.Vanilla, Stopping: s.handOver}
+		register(w, map[string]any{workflows.ActivityAttendWorker: orders.AttendWorker, workflows.ActivityApplyOrders: orders.ApplyOrders,
+			workflows.ActivityCheckSectors: check.CheckSectors})
 		return w.Start()
 	})
 	return w, err

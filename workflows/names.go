@@ -57,6 +57,8 @@ const (
 	ActivityWatchAlerts         = "WatchAlerts"         // as long as the AlertWorkflow runs
 	ActivitySurveyMiner         = "SurveyMiner"         // the deadlines of a miner as the chain has them
 	ActivityCheckSectors        = "CheckSectors"        // on a daemon, or on the worker that would read them
+	ActivityFindDeadline        = "FindDeadline"        // a deadline by its index, as the chain has it now
+	ActivityReadPartition       = "ReadPartition"       // all live sectors of a partition, and which of them are faulty
 )
 
 // Signals, updates, attributes and memo keys.
@@ -84,7 +86,8 @@ const (
 	AttributeDeadline = "PostDeadline" // 7
 	AttributeState    = "PostState"    // a post.State
 
-	MemoBoard = "board" // a post.Result: the deadline as it stands, readable while no daemon runs
+	MemoBoard = "board" // a post.Result: the deadline as it stands, readable while no daemon runs; of a ComputeWorkflow, too
+	MemoCheck = "check" // a post.Checkup of a CheckWorkflow, without its findings
 	MemoMiner = "miner" // a MinerState
 
 	MemoWorker = "worker" // a post.WorkerState
@@ -99,6 +102,9 @@ const (
 	ErrorDeadlineMissed    = "DeadlineMissed"    // a DeadlineWorkflow's failure; its detail is the post.Result
 	ErrorNoSuchMiner       = "NoSuchMiner"       // the chain knows no such miner actor
 	ErrorMinerRemoved      = "MinerRemoved"      // an operator has removed the miner: it must be added before it can be paused or resumed
+	ErrorUnread            = "Unread"            // the chain could not be read in time
+	ErrorNotTaken          = "NotTaken"          // the machine that was asked did not begin
+	ErrorNotThere          = "NotThere"          // the miner has no such deadline, or the deadline no such partition, or nothing in it
 )
 
 // WatchInput tells WatchDeadlines whose deadlines to keep going, and how.
@@ -168,7 +174,8 @@ type RouteInput struct {
 	Needs post.Needs    `json:"needs"`
 	Avoid []string      `json:"avoid,omitempty"` // cards that failed it
 	Try   int           `json:"try"`
-	Left  time.Duration `json:"left"` // until it must be proven
+	Left  time.Duration `json:"left"`           // until it must be proven
+	Look  bool          `json:"look,omitempty"` // it is only asked: no job will follow
 }
 
 // OrdersInput is what a worker is told: its orders, and whether to end when its jobs are done.

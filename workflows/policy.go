@@ -94,7 +94,16 @@ var (
 	policyAlerts = policy{queue: QueueChain, attempt: 24 * time.Hour, heartbeat: lostDaemon, retry: temporal.RetryPolicy{
 		InitialInterval: 500 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 5 * time.Second,
 	}}
+
+	// CheckSectors looks at the files of up to 2,349 sectors, or makes a vanilla proof of each, which takes minutes: 20 for a partition is
+	// damocles's figure. It beats every 2 s. A machine that dies is tried again once, in case another takes the queue over.
+	policyCheck = policy{queue: QueueSectors, attempt: 20 * time.Minute, heartbeat: 15 * time.Second, retry: temporal.RetryPolicy{
+		InitialInterval: 500 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 5 * time.Second, MaximumAttempts: 2,
+	}}
 )
+
+// readPatience is how long somebody who waits at a terminal waits for a node or a lookup before the command fails with what they said last.
+const readPatience = time.Minute
 
 // ordersWithin is how long a worker has to take its orders before they are only recorded.
 const ordersWithin = 10 * time.Second
@@ -140,6 +149,13 @@ func proveOptions(ctx workflow.Context, choice post.Choice, id string, within ti
 		Priority:               temporal.Priority{PriorityKey: choice.Priority},
 		Summary:                summary,
 	})
+}
+
+// trialOptions are those of a GenerateWindowPoSt activity whose proof is not sent: as a deadline's, after all of them in every line, and it
+// has not ended before its card is free.
+func trialOptions(ctx workflow.Context, queue, id string, within time.Duration, summary string) workflow.Context {
+	ctx = proveOptions(ctx, post.Choice{Queue: queue, Priority: post.PriorityTrial}, id, within, summary)
+	return workflow.WithWaitForCancellation(ctx, true)
 }
 
 // DeadlineStart is how a DeadlineWorkflow is started, by whoever starts it: tried, terminated or failed before gives a new
