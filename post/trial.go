@@ -113,18 +113,21 @@ func LastChallenged(miner abi.ActorID, di *dline.Info, index uint64) (d Deadline
 	return in(di.PeriodStart), false
 }
 
-// Markdown is the trial as the Web UI shows it.
+// Markdown is the trial as the Web UI shows it: a table as narrow as that of a deadline, and below it why things are as they are.
 func (t Trial) Markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "A trial of **%s**: nothing is sent.\n\n", t.Deadline)
-	b.WriteString("| partition | state | sectors | skipped | card | why |\n|--|--|--|--|--|--|\n")
-	cell := strings.NewReplacer("|", "/", "\r", "", "\n", " ").Replace // text from elsewhere must not end the cell or the row
+	b.WriteString("| partition | state | sectors | card |\n|--|--|--|--|\n")
 	for _, p := range t.Partitions {
-		why := p.Reason
-		if p.Waits != "" {
-			why = strings.TrimPrefix(why+"; nobody can take it: "+p.Waits, "; ")
+		fmt.Fprintf(&b, "| %d | %s | %s | %s |\n", p.Index, p.State, p.sectorsText(), inCell(p.Card))
+	}
+	for _, p := range t.Partitions {
+		if p.Reason != "" {
+			fmt.Fprintf(&b, "\nPartition %d: %s\n", p.Index, inCell(p.Reason))
 		}
-		fmt.Fprintf(&b, "| %d | %s | %d | %d | %s | %s |\n", p.Index, p.State, p.Sectors, p.CountSkipped(), cell(p.Card), cell(why))
+		if p.Waits != "" {
+			fmt.Fprintf(&b, "\nPartition %d: nobody can take it: %s\n", p.Index, inCell(p.Waits))
+		}
 	}
 	return b.String()
 }

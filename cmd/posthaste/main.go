@@ -88,6 +88,7 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(newAlert(a))
 	root.AddCommand(newWdpost(a))
 	root.AddCommand(newMiner(a), newDeadline(a))
+	root.AddCommand(newProving(a))
 	root.InitDefaultCompletionCmd("posthaste")
 	refuseUnknown(root)
 	return root
