@@ -102,6 +102,9 @@ func (l *Outlooks) open(read reading, moves []move, o post.Outlook) []post.OpenD
 	forecasts := forecast(read.snap.fleet(), read.jobs.started, moves, l.Balance.Fleet.Forecast)
 	open := make([]post.OpenDeadline, 0, len(read.boards))
 	for _, b := range read.boards {
+		if b.trial {
+			continue // nothing depends on it
+		}
 		d := post.OpenDeadline{
 			Result: b.Result, WorkflowID: b.workflow, RunID: b.run, Settings: l.settings(b.Deadline.Miner, o.Node), Jobs: jobs[b.workflow], Forecast: forecasts[b.workflow],
 		}
@@ -145,7 +148,7 @@ func timeToProve(d post.OpenDeadline, epoch abi.ChainEpoch) time.Duration {
 func stuck(moves []move, boards []board) []post.Stuck {
 	var all []post.Stuck
 	for _, m := range moves {
-		if m.choice.Waits == "" {
+		if m.choice.Waits == "" || m.job.trial {
 			continue
 		}
 		i := slices.IndexFunc(all, func(s post.Stuck) bool { return s.Queue == m.choice.Queue && s.Why == m.choice.Waits })
