@@ -262,8 +262,7 @@ func badSectors(o operator, store string) {
 	report, errs, code := o.computes("--deadline", "1")
 	assert.Equal(o, 1, code)
 	assert.Contains(o, errs, "1 of 2 partitions could not be proven")
-	assert.Contains(o, report.Partitions[0].Reason, "no store has any of its sectors")
-	assert.Equal(o, "3-4", report.Partitions[0].SkippedSectors)
+	assert.Contains(o, report.Partitions[0].Reason, "none of the 2 sectors of f01000 can be proven: sector 3: ")
 	assert.Equal(o, post.StateProven, report.Partitions[1].State)
 	assert.Equal(o, "5", report.Partitions[1].SkippedSectors)
 }
