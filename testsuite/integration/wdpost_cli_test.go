@@ -144,7 +144,9 @@ func (f fleet) removeAndReset(ctx context.Context, t *testing.T, d post.Deadline
 func (f fleet) resetRunning(ctx context.Context, t *testing.T, slow *load.Miner) {
 	d := f.issue(ctx, t, load.Work{Miner: slow})
 	began := f.event(ctx, t, "a long proof begins", func(e stub.Event) bool { return e.Event == stub.EventStart && e.Miner == uint64(slow.ID) })
-	j := f.job(ctx, t, d.JobID(0), "running", func(j workers.Job) bool { return j.State == workers.JobRunning && !j.Heartbeat.IsZero() && j.Card != "" })
+	j := f.job(ctx, t, d.JobID(0), "running", func(j workers.Job) bool {
+		return j.State == workers.JobRunning && !j.Heartbeat.IsZero() && j.Card != ""
+	})
 	assert.Equal(t, "a", j.Worker)
 	assert.Equal(t, 2, j.MaxTry)
 	table := f.does(ctx, t, "wdpost", "list", "--miner", "f01001", "--deadline", "0", "--state", "running")

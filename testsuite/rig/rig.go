@@ -160,6 +160,9 @@ func (r *Rig) AddWorker(w Worker) *Process {
 	return p
 }
 
+// Posthaste is the program itself.
+func (r *Rig) Posthaste() string { return filepath.Join(r.bin, "posthaste") }
+
 // StubProver is the program of cards that compute nothing.
 func (r *Rig) StubProver() string { return filepath.Join(r.bin, "posthaste-stubprover") }
 
