@@ -22,6 +22,7 @@ type Config struct {
 	Env      []string // of all, beside the rig's own: NAME=value
 	LogLevel string
 	Metrics  string // address at which the daemon serves them; empty: it does not
+	Alerts   string // the daemon's [alerts] and [[alerts.webhook]], as they are written; empty: none
 }
 
 // Worker is what one worker is told. Its keys are those of posthaste.toml.
@@ -113,6 +114,7 @@ func (c Config) writeDaemon(path, temporal string, epoch time.Duration, own []st
 	t.common(c, temporal, c.Metrics, own...)
 	t.line("[chain]\napi_info = %q\nepoch_duration = %q", c.APIInfo, epoch.String())
 	t.line("[policy]\n%s", strings.Join(c.Policy, "\n"))
+	t.line("%s", c.Alerts)
 	for _, miner := range c.Miners {
 		t.line("[[miners]]\nid = %q", miner)
 	}
