@@ -29,6 +29,7 @@ func TestReplay(t *testing.T) {
 				workflows.NameSenderWorkflow:   workflows.SenderWorkflow,
 				workflows.NameWorkerWorkflow:   workflows.WorkerWorkflow,
 				workflows.NameFleetWorkflow:    workflows.FleetWorkflow,
+				workflows.NameAlertWorkflow:    workflows.AlertWorkflow,
 			} {
 				replayer.RegisterWorkflowWithOptions(w, workflow.RegisterOptions{Name: name})
 			}

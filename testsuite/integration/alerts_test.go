@@ -132,6 +132,7 @@ func TestAlertsOnceOverAKill(t *testing.T) {
 		assert.Equal(t, 1, over[what], "over: %s", what)
 	}
 	assert.Len(t, over, len(open))
+	record(ctx, t, r, workflows.AlertWorkflowID, "", "alerts-over-a-kill")
 
 	// Nobody watches any more, and people can see that.
 	r.Daemon.Stop()
