@@ -172,7 +172,7 @@ func TestDashboardIsWellFormed(t *testing.T) {
 	read(t, dashboardFile, json.Unmarshal, &d)
 	assert.Equal(t, "posthaste", d.UID)
 	assert.Nil(t, d.ID, "a fixed number would take another dashboard's place")
-	assert.GreaterOrEqual(t, d.SchemaVersion, 36, "Grafana 9 and later")
+	assert.Equal(t, 38, d.SchemaVersion, "Grafana 10.0 and later read it")
 	variables := map[string]string{}
 	for _, v := range d.Templating.List {
 		variables[v.Name] = v.Type
