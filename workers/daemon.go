@@ -178,7 +178,10 @@ func runDaemon(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, log *slog.
 		if err := awaitTemporal(ctx, c.Temporal, temporal, log); err != nil {
 			return err
 		}
-		return settleVersion(ctx, c.Versioning, temporal, log)
+		if err := settleVersion(ctx, c.Versioning, temporal, log); err != nil || !c.Versioning.On {
+			return err
+		}
+		return watchVersions(ctx, BuildID(c.Versioning), c.Temporal.Namespace, temporal, log)
 	})
 	background(lc, down, log, "checking the token", func(ctx context.Context) error { return checkToken(ctx, node, log) })
 	background(lc, down, log, "ensuring miners", func(ctx context.Context) error {
