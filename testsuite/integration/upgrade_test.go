@@ -102,6 +102,7 @@ func TestUpgradeWithVersions(t *testing.T) {
 		result := resultOf(ctx, t, r, d)
 		assert.Equal(t, post.StatePosted, result.State, result.Reasons())
 	}
+	eventually(ctx, t, "a killed daemon is not believed to run for long", func() bool { return !versionOf(ctx, t, r, "B").Polling })
 	out, err = posthaste(ctx, t, r, "temporal", "versions")
 	require.NoError(t, err, out)
 	t.Logf("\n%s", out)
