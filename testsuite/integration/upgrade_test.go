@@ -16,8 +16,8 @@ import (
 	"posthaste/workers"
 )
 
-// upgradeChain has a deadline every 9 s, each 24 s from its challenge to Close.
-var upgradeChain = []string{"--miners", "2", "--epoch", "300ms", "--window", "60", "--lookback", "20", "--fault-cutoff", "25", "--deadlines", "6", "--wide-every", "0"}
+// upgradeChain has a deadline every 13 s, each 36 s from its challenge to Close: time enough on a busy machine, too.
+var upgradeChain = []string{"--miners", "2", "--epoch", "450ms", "--window", "60", "--lookback", "20", "--fault-cutoff", "25", "--deadlines", "6", "--wide-every", "0"}
 
 // posthaste runs a command of the program against the rig's Temporal and gives what it printed.
 func posthaste(ctx context.Context, t *testing.T, r *rig.Rig, args ...string) (string, error) {
