@@ -23,6 +23,7 @@ import (
 type ChainReader interface {
 	ChainHead(context.Context) (*chain.TipSet, error)
 	ChainGetTipSet(context.Context, chain.TipSetKey) (*chain.TipSet, error)
+	ChainGetTipSetAfterHeight(context.Context, abi.ChainEpoch, chain.TipSetKey) (*chain.TipSet, error)
 	StateMinerInfo(context.Context, address.Address, chain.TipSetKey) (chain.MinerInfo, error)
 	StateMinerDeadlines(context.Context, address.Address, chain.TipSetKey) ([]chain.Deadline, error)
 	StateMinerPartitions(context.Context, address.Address, uint64, chain.TipSetKey) ([]chain.Partition, error)
@@ -72,7 +73,8 @@ func (c *Chain) AwaitEpoch(ctx context.Context, in workflows.AwaitInput) (abi.Ch
 	return epoch, nil
 }
 
-// LoadDeadline reads a deadline's partitions, the miner's proof type and who sends its posts.
+// LoadDeadline reads a deadline's partitions, the miner's proof type and who sends its posts. Of one that is closed (an operator reset
+// its workflow to the beginning) it reads what was true before Close: the chain keeps no posts beyond that.
 func (c *Chain) LoadDeadline(ctx context.Context, in workflows.LoadInput) (post.Loaded, error) {
 	d := in.Deadline
 	fail := func(err error) (post.Loaded, error) {
@@ -94,13 +96,23 @@ func (c *Chain) LoadDeadline(ctx context.Context, in workflows.LoadInput) (post.
 	if err != nil {
 		return fail(err)
 	}
-	partitions, err := c.Node.StateMinerPartitions(ctx, miner, d.Index, head.Key())
+	at, err := c.beforeClose(ctx, d, head)
 	if err != nil {
 		return fail(err)
 	}
-	posted, err := c.posted(ctx, miner, d.Index, head.Key())
+	partitions, err := c.Node.StateMinerPartitions(ctx, miner, d.Index, at[0].Key())
 	if err != nil {
 		return fail(err)
+	}
+	posted := bitfield.New()
+	for _, tipset := range at {
+		seen, err := c.posted(ctx, miner, d.Index, tipset.Key())
+		if err == nil {
+			posted, err = bitfield.MergeBitFields(posted, seen)
+		}
+		if err != nil {
+			return fail(err)
+		}
 	}
 	loaded := post.Loaded{Head: head.Height, ProofType: info.WindowPoStProofType, Sender: sender.String()}
 	for i, p := range partitions {
@@ -111,6 +123,29 @@ func (c *Chain) LoadDeadline(ctx context.Context, in workflows.LoadInput) (post.
 		loaded.Partitions = append(loaded.Partitions, counted)
 	}
 	return loaded, nil
+}
+
+// beforeClose are the tipsets whose states tell of a deadline, the first of its partitions and all of its posts: the head, or where that is
+// past the deadline's last epoch, in which the chain clears the posts, the last two before Close. Whether the last one's state has the posts or
+// has lost them already depends on the node: Lotus gives the state before a tipset's messages, others the one after.
+func (c *Chain) beforeClose(ctx context.Context, d post.Deadline, head *chain.TipSet) ([]*chain.TipSet, error) {
+	if head.Height < d.Close-1 {
+		return []*chain.TipSet{head}, nil
+	}
+	var at []*chain.TipSet
+	for epoch := d.Close - 1; epoch >= d.Open && len(at) < 2; epoch-- {
+		tipset, err := c.Node.ChainGetTipSetAfterHeight(ctx, epoch, head.Key())
+		if err != nil {
+			return nil, err
+		}
+		if tipset.Height == epoch { // not a null round
+			at = append([]*chain.TipSet{tipset}, at...)
+		}
+	}
+	if len(at) == 0 {
+		return []*chain.TipSet{head}, nil
+	}
+	return at, nil
 }
 
 // sender is the key address that signs the miner's posts: the configured one, or the worker. Only addresses that the actor

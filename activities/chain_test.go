@@ -63,6 +63,40 @@ func TestLoadDeadline(t *testing.T) {
 	}
 }
 
+// An operator resets a workflow to the beginning when its deadline, from epoch 120 to 130, is over or all but over.
+func TestLoadAClosedDeadline(t *testing.T) {
+	for name, c := range map[string]struct {
+		head, cleared abi.ChainEpoch
+		null          []abi.ChainEpoch
+		posted        bool
+	}{
+		"in its last epoch, whose state has lost the posts":        {head: 129, cleared: 129, posted: true},
+		"long after, on a node that clears them in the last epoch": {head: 180, cleared: 129, posted: true},
+		"long after, on a node that clears them at Close":          {head: 180, cleared: 130, posted: true},
+		"after a last epoch without a tipset":                      {head: 180, cleared: 130, null: []abi.ChainEpoch{129}, posted: true},
+		"after three last epochs without a tipset":                 {head: 180, cleared: 129, null: []abi.ChainEpoch{127, 128, 129}, posted: true},
+		"never posted": {head: 180, cleared: 100},
+		"after a window without any tipset, of which nobody knows more": {head: 130, cleared: 130, null: []abi.ChainEpoch{120, 121, 122, 123, 124, 125, 126, 127, 128, 129}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			n.height, n.cleared, n.null = c.head, c.cleared, map[abi.ChainEpoch]bool{}
+			for _, epoch := range c.null {
+				n.null[epoch] = true
+			}
+			loaded, err := (&activities.Chain{Node: n}).LoadDeadline(t.Context(), workflows.LoadInput{Deadline: deadlineOf(2)})
+			require.NoError(t, err)
+			assert.Equal(t, c.head, loaded.Head)
+			assert.Equal(t, []post.Partition{{Index: 0, Live: 2, ToProve: 2}, {Index: 1, Live: 1, ToProve: 1, Posted: c.posted}}, loaded.Partitions)
+		})
+	}
+	n := newNode(t)
+	n.height = 130
+	n.fails("ChainGetTipSetAfterHeight", errAway)
+	_, err := (&activities.Chain{Node: n}).LoadDeadline(t.Context(), workflows.LoadInput{Deadline: deadlineOf(2)})
+	retried(t, err)
+}
+
 func TestSender(t *testing.T) {
 	for name, c := range map[string]struct {
 		configured string

@@ -40,6 +40,8 @@ type node struct {
 	estimated  *chain.Message
 	sign       func(*chain.SignedMessage)
 	asked      int
+	null       map[abi.ChainEpoch]bool // rounds without a tipset
+	cleared    abi.ChainEpoch          // from here on there are no posts; 0: there are
 }
 
 // calls is how often the node was asked anything.
@@ -147,11 +149,21 @@ func (n *node) ChainGetTipSet(_ context.Context, key chain.TipSetKey) (*chain.Ti
 	return tipset(n.at(key)), n.failing("ChainGetTipSet")
 }
 
+func (n *node) ChainGetTipSetAfterHeight(_ context.Context, epoch abi.ChainEpoch, _ chain.TipSetKey) (*chain.TipSet, error) {
+	for n.null[epoch] {
+		epoch++
+	}
+	return tipset(epoch), n.failing("ChainGetTipSetAfterHeight")
+}
+
 func (n *node) StateMinerInfo(context.Context, address.Address, chain.TipSetKey) (chain.MinerInfo, error) {
 	return n.info, n.failing("StateMinerInfo")
 }
 
-func (n *node) StateMinerDeadlines(context.Context, address.Address, chain.TipSetKey) ([]chain.Deadline, error) {
+func (n *node) StateMinerDeadlines(_ context.Context, _ address.Address, key chain.TipSetKey) ([]chain.Deadline, error) {
+	if n.cleared > 0 && n.at(key) >= n.cleared {
+		return make([]chain.Deadline, len(n.deadlines)), n.failing("StateMinerDeadlines")
+	}
 	return n.deadlines, n.failing("StateMinerDeadlines")
 }
 
