@@ -104,15 +104,9 @@ func (c *Chain) LoadDeadline(ctx context.Context, in workflows.LoadInput) (post.
 	if err != nil {
 		return fail(err)
 	}
-	posted := bitfield.New()
-	for _, tipset := range at {
-		seen, err := c.posted(ctx, miner, d.Index, tipset.Key())
-		if err == nil {
-			posted, err = bitfield.MergeBitFields(posted, seen)
-		}
-		if err != nil {
-			return fail(err)
-		}
+	posted, err := c.postedAt(ctx, miner, d.Index, at)
+	if err != nil {
+		return fail(err)
 	}
 	loaded := post.Loaded{Head: head.Height, ProofType: info.WindowPoStProofType, Sender: sender.String()}
 	for i, p := range partitions {
@@ -185,6 +179,34 @@ func (c *Chain) posted(ctx context.Context, miner address.Address, index uint64,
 		return bitfield.BitField{}, fmt.Errorf("the miner has %d deadlines", len(deadlines))
 	}
 	return deadlines[index].PostSubmissions, nil
+}
+
+// postedAt is what was posted in any of the tipsets' states.
+func (c *Chain) postedAt(ctx context.Context, miner address.Address, index uint64, at []*chain.TipSet) (bitfield.BitField, error) {
+	all := bitfield.New()
+	for _, tipset := range at {
+		posted, err := c.posted(ctx, miner, index, tipset.Key())
+		if err != nil {
+			return all, err
+		}
+		if all, err = bitfield.MergeBitFields(all, posted); err != nil {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
+// postedInTime is what of a closed deadline was posted before Close.
+func (c *Chain) postedInTime(ctx context.Context, miner address.Address, d post.Deadline) (bitfield.BitField, error) {
+	head, err := c.Node.ChainHead(ctx)
+	if err != nil {
+		return bitfield.BitField{}, err
+	}
+	at, err := c.beforeClose(ctx, d, head)
+	if err != nil {
+		return bitfield.BitField{}, err
+	}
+	return c.postedAt(ctx, miner, d.Index, at)
 }
 
 func countPartition(index uint64, p chain.Partition, posted bitfield.BitField) (post.Partition, error) {
@@ -373,7 +395,7 @@ func (c *Chain) ConfirmMessage(ctx context.Context, in workflows.ConfirmInput) (
 	return workflows.Receipt{Found: look.Found, Message: in.Message, Epoch: look.Epoch, ExitCode: look.ExitCode}, nil
 }
 
-// CheckDeadline reads, after Close, which sectors of each partition the chain holds faulty.
+// CheckDeadline reads, after Close, which sectors of each partition the chain holds faulty, and which partitions it had a post of.
 func (c *Chain) CheckDeadline(ctx context.Context, d post.Deadline) (workflows.Checked, error) {
 	fail := func(err error) (workflows.Checked, error) {
 		return workflows.Checked{}, fmt.Errorf("checking deadline %s after Close: %w", d, err)
@@ -395,6 +417,16 @@ func (c *Chain) CheckDeadline(ctx context.Context, d post.Deadline) (workflows.C
 		for _, n := range numbers {
 			checked.Faulty[uint64(i)] = append(checked.Faulty[uint64(i)], abi.SectorNumber(n))
 		}
+	}
+	posted, err := c.postedInTime(ctx, miner, d)
+	if err != nil && answered(err) {
+		return checked, nil // the node has dropped the state of then
+	}
+	if err != nil {
+		return fail(err)
+	}
+	if checked.Posted, err = posted.All(uint64(len(partitions))); err != nil {
+		return fail(err)
 	}
 	return checked, nil
 }

@@ -294,9 +294,20 @@ func TestCheckDeadline(t *testing.T) {
 	checked, err = c.CheckDeadline(t.Context(), deadlineOf(2))
 	require.NoError(t, err)
 	assert.Empty(t, checked.Faulty)
-	n.fails("StateMinerPartitions", errAway)
-	_, err = c.CheckDeadline(t.Context(), deadlineOf(0))
-	retried(t, err)
+	assert.Equal(t, []uint64{1}, checked.Posted)
+	n.height, n.cleared = 150, 129
+	checked, err = c.CheckDeadline(t.Context(), deadlineOf(2))
+	require.NoError(t, err)
+	assert.Equal(t, []uint64{1}, checked.Posted, "before the chain cleared its posts")
+	n.fails("ChainGetTipSetAfterHeight", errors.New("the state of epoch 129 was pruned"))
+	checked, err = c.CheckDeadline(t.Context(), deadlineOf(2))
+	require.NoError(t, err)
+	assert.Empty(t, checked.Posted, "nobody knows any more")
+	for _, method := range []string{"StateMinerPartitions", "ChainGetTipSetAfterHeight"} {
+		n.fails(method, errAway)
+		_, err = c.CheckDeadline(t.Context(), deadlineOf(2))
+		retried(t, err)
+	}
 }
 
 // heads is a follower whose head stands still.

@@ -3,6 +3,7 @@ package workflows
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/filecoin-project/go-state-types/abi"
@@ -207,6 +208,10 @@ func (d *deadline) checkAfterClose(ctx workflow.Context) {
 		return
 	}
 	for _, p := range d.partitions {
+		if p.State == post.StateMissed && slices.Contains(checked.Posted, p.Index) {
+			// A run that was reset to before its proof, when the deadline was over, or that never heard of its message's fate.
+			p.State, p.Reason = post.StatePosted, "the chain has a post of it, though not by this run's account: "+p.Reason
+		}
 		if p.State != post.StatePosted {
 			continue
 		}

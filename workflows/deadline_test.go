@@ -349,6 +349,10 @@ func TestMessageThatNeverLandsIsMissedWithItsReason(t *testing.T) {
 func TestSenderThatNeverAnswersDoesNotHoldTheDeadlineForEver(t *testing.T) {
 	s := newStory(t)
 	s.send = func(post.MessageRequest) post.MessageSettled { return post.MessageSettled{} }
+	s.env.RegisterDelayedCallback(func() {
+		require.Equal(t, post.StateSubmitting, s.board.State)
+		require.Positive(t, s.board.Partitions[0].Asked, "people see since when it should have landed")
+	}, time.Duration(s.deadline.Close-2-s.deadline.Challenge)*epoch)
 	result, err := s.run()
 	require.ErrorContains(t, err, "did not answer")
 	require.Equal(t, post.StateMissed, result.State)
@@ -360,6 +364,24 @@ func TestChainHoldsAPostedSectorFaultyAfterClose(t *testing.T) {
 	result, err := s.run()
 	require.ErrorContains(t, err, "holds sectors 1 of it faulty")
 	require.Equal(t, post.StateMissed, result.State)
+}
+
+// The sender has got the message onto the chain and died; or an operator has reset a completed deadline to before its proof.
+func TestWhatTheChainHasIsNotMissed(t *testing.T) {
+	s := newStory(t)
+	s.send = func(post.MessageRequest) post.MessageSettled { return post.MessageSettled{} }
+	s.posted = []uint64{0}
+	result, err := s.run()
+	require.NoError(t, err)
+	require.Equal(t, post.StatePosted, result.State)
+	require.Contains(t, result.Partitions[0].Reason, "the chain has a post of it")
+	require.Contains(t, result.Partitions[0].Reason, "did not answer", "what became of this run's own")
+
+	s = newStory(t)
+	s.send = func(post.MessageRequest) post.MessageSettled { return post.MessageSettled{} }
+	s.posted, s.faulty = []uint64{0}, map[uint64][]abi.SectorNumber{0: {1}}
+	_, err = s.run()
+	require.ErrorContains(t, err, "holds sectors 1 of it faulty")
 }
 
 func TestSkippedSectorMayBeFaultyAfterClose(t *testing.T) {

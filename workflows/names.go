@@ -164,9 +164,11 @@ type Receipt struct {
 	ExitCode int64          `json:"exit_code"`
 }
 
-// Checked is what the chain says of a closed deadline: per partition, the sectors that are faulty now.
+// Checked is what the chain says of a closed deadline: per partition, the sectors that are faulty now, and which partitions were
+// posted before Close.
 type Checked struct {
 	Faulty map[uint64][]abi.SectorNumber `json:"faulty,omitempty"`
+	Posted []uint64                      `json:"posted,omitempty"` // empty where the node does not know that any more
 }
 
 // RouteInput asks where a job should wait.

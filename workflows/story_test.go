@@ -42,6 +42,7 @@ type story struct {
 	noChallenge error // what reading the challenge fails with
 
 	faulty    map[uint64][]abi.SectorNumber
+	posted    []uint64 // before Close, as the chain says after it
 	challenge func(times int) []byte
 	verify    func(in workflows.VerifyInput) bool
 	receipt   func(times int) workflows.Receipt
@@ -159,7 +160,7 @@ func (s *story) play() {
 		return s.receipt(s.confirms), nil
 	})
 	register(workflows.ActivityCheckDeadline, func(context.Context, post.Deadline) (workflows.Checked, error) {
-		return workflows.Checked{Faulty: s.faulty}, nil
+		return workflows.Checked{Faulty: s.faulty, Posted: s.posted}, nil
 	})
 	register(workflows.ActivityRouteJob, func(_ context.Context, in workflows.RouteInput) (post.Choice, error) {
 		s.routed = append(s.routed, in)

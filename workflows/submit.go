@@ -146,6 +146,9 @@ func (d *deadline) request(ctx workflow.Context, p *partition, request post.Mess
 	key := request.Key()
 	if p.Asked == 0 {
 		p.Asked = d.epoch(ctx)
+		if showsAsked(ctx) {
+			d.changed()
+		}
 	}
 	for {
 		if err := d.run(policySignal.apply(ctx, 0, p.summary()), ActivityRequestMessage, nil, request); err != nil {
@@ -166,6 +169,12 @@ func (d *deadline) request(ctx workflow.Context, p *partition, request post.Mess
 			return post.MessageSettled{}, fmt.Errorf("the sender %s did not answer until %v after Close; is its workflow running?", request.From, time.Minute)
 		}
 	}
+}
+
+// showsAsked is whether the board says at once that the sender was asked, and not only when the message has landed: what it has not landed
+// for, people are told of. Deadlines from before that go on without.
+func showsAsked(ctx workflow.Context) bool {
+	return workflow.GetVersion(ctx, "show asked", workflow.DefaultVersion, 1) != workflow.DefaultVersion
 }
 
 // askAgainAfter epochs without an answer, the sender is asked again: an operator may have ended its workflow, and what it knew. One
