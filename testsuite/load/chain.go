@@ -3,6 +3,7 @@ package load
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -13,6 +14,9 @@ import (
 	"posthaste/workflows"
 )
 
+// Sender is the address that posts are sent from.
+const Sender = "f3load"
+
 // firstEpoch is where the chain is when a load starts.
 const firstEpoch abi.ChainEpoch = 1000
 
@@ -20,10 +24,12 @@ const firstEpoch abi.ChainEpoch = 1000
 type chain struct {
 	began time.Time
 	epoch time.Duration
-	trust bool // no proof is checked here
+	trust bool  // no proof is checked here
+	pool  *pool // nil: every post is on the chain as soon as it is built
 
 	mu        sync.Mutex
 	deadlines map[post.Deadline][]post.Sectors
+	watched   map[abi.ActorID]post.Deadline // by miner: the deadline that WatchDeadlines finds
 	proven    []Proven
 	posted    int
 }
@@ -44,22 +50,23 @@ func (c *chain) head() abi.ChainEpoch {
 
 // activities by name, of the chain's queue and of the lookups'.
 func (c *chain) activities() (main, lookups map[string]any) {
-	return map[string]any{
-			workflows.ActivityWatchDeadlines:      c.watchDeadlines,
-			workflows.ActivityAwaitEpoch:          c.awaitEpoch,
-			workflows.ActivityLoadDeadline:        c.loadDeadline,
-			workflows.ActivityLoadPartition:       c.loadPartition,
-			workflows.ActivityChallengeRandomness: func(context.Context, post.Deadline) ([]byte, error) { return randomness, nil },
-			workflows.ActivityBuildPost:           c.buildPost,
-			workflows.ActivityCheckDeadline: func(context.Context, post.Deadline) (workflows.Checked, error) {
-				return workflows.Checked{}, nil
-			},
-		}, map[string]any{
-			workflows.ActivityLookupSectors: func(_ context.Context, in workflows.PartitionInput) (post.Located, error) {
-				return post.Located{Sectors: in.Sectors}, nil
-			},
-			workflows.ActivityVerifyProof: c.verifyProof,
-		}
+	main = map[string]any{
+		workflows.ActivityAwaitEpoch:          c.awaitEpoch,
+		workflows.ActivityLoadDeadline:        c.loadDeadline,
+		workflows.ActivityLoadPartition:       c.loadPartition,
+		workflows.ActivityChallengeRandomness: func(context.Context, post.Deadline) ([]byte, error) { return randomness, nil },
+		workflows.ActivityBuildPost:           c.buildPost,
+		workflows.ActivityCheckDeadline:       c.checkDeadline,
+	}
+	if c.pool != nil {
+		maps.Copy(main, c.pool.activities())
+	}
+	return main, map[string]any{
+		workflows.ActivityLookupSectors: func(_ context.Context, in workflows.PartitionInput) (post.Located, error) {
+			return post.Located{Sectors: in.Sectors}, nil
+		},
+		workflows.ActivityVerifyProof: c.verifyProof,
+	}
 }
 
 func (c *chain) awaitEpoch(ctx context.Context, in workflows.AwaitInput) (abi.ChainEpoch, error) {
@@ -84,9 +91,10 @@ func (c *chain) sets(d post.Deadline) ([]post.Sectors, error) {
 
 func (c *chain) loadDeadline(_ context.Context, in workflows.LoadInput) (post.Loaded, error) {
 	sets, err := c.sets(in.Deadline)
-	loaded := post.Loaded{Head: c.head(), ProofType: proofType, Sender: "f3load"}
+	loaded := post.Loaded{Head: c.head(), ProofType: proofType, Sender: Sender}
 	for i, set := range sets {
-		loaded.Partitions = append(loaded.Partitions, post.Partition{Index: uint64(i), ToProve: uint64(len(set))})
+		posted := c.pool != nil && c.pool.posted(in.Deadline, uint64(i))
+		loaded.Partitions = append(loaded.Partitions, post.Partition{Index: uint64(i), ToProve: uint64(len(set)), Posted: posted})
 	}
 	return loaded, err
 }
@@ -99,12 +107,26 @@ func (c *chain) loadPartition(_ context.Context, in workflows.PartitionInput) (p
 	return sets[in.Partition], nil
 }
 
-// buildPost says that the chain has the post already: to send messages is not what is loaded here.
+// buildPost says that the chain has the post already, unless messages are played, too.
 func (c *chain) buildPost(_ context.Context, in workflows.BuildInput) (workflows.BuiltPost, error) {
+	if c.pool != nil {
+		return c.pool.build(in)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.posted += len(in.Partitions)
 	return workflows.BuiltPost{Posted: true}, nil
+}
+
+func (c *chain) checkDeadline(_ context.Context, d post.Deadline) (workflows.Checked, error) {
+	sets, err := c.sets(d)
+	var checked workflows.Checked
+	for i := range uint64(len(sets)) {
+		if c.pool != nil && c.pool.posted(d, i) {
+			checked.Posted = append(checked.Posted, i)
+		}
+	}
+	return checked, err
 }
 
 func (c *chain) verifyProof(ctx context.Context, in workflows.VerifyInput) (bool, error) {

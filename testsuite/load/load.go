@@ -33,6 +33,7 @@ import (
 type Options struct {
 	Epoch time.Duration // 0 means 1 s
 	Trust bool          // proofs are not verified here, only at the workers
+	Send  bool          // posts go through messages and the real sender; else they are on the chain as soon as they are built
 	Log   *slog.Logger  // of the daemon that is played; nil: none
 }
 
@@ -66,7 +67,10 @@ func Start(ctx context.Context, r *rig.Rig, o Options) (*Load, error) {
 	}
 	l := &Load{
 		rig: r, proofs: filepath.Join(r.Dir, "proofs"), record: filepath.Join(r.Dir, "record.jsonl"), next: map[abi.ActorID]uint64{},
-		chain: &chain{began: time.Now(), epoch: o.Epoch, trust: o.Trust, deadlines: map[post.Deadline][]post.Sectors{}},
+		chain: &chain{began: time.Now(), epoch: o.Epoch, trust: o.Trust, deadlines: map[post.Deadline][]post.Sectors{}, watched: map[abi.ActorID]post.Deadline{}},
+	}
+	if o.Send {
+		l.chain.pool = &pool{head: l.chain.head, held: map[string]bool{}}
 	}
 	if err := os.MkdirAll(l.proofs, 0o755); err != nil {
 		return nil, err
@@ -105,6 +109,11 @@ func (l *Load) serve(log *slog.Logger) error {
 	register(main, map[string]any{
 		workflows.ActivityRouteJob:     fleet.RouteJob,
 		workflows.ActivityBalanceFleet: (&activities.Balance{Fleet: fleet, Temporal: l.client, Log: log}).BalanceFleet,
+	})
+	watch := &activities.Watch{Node: watchedChain{chain: l.chain}, Heads: l.chain, Temporal: l.client, Log: log}
+	register(main, map[string]any{
+		workflows.ActivityWatchDeadlines: l.chain.watching(watch),
+		workflows.ActivityRequestMessage: watch.RequestMessage,
 	})
 	register(lookups, second)
 	for _, w := range []worker.Worker{main, lookups} {
@@ -205,13 +214,18 @@ func (l *Load) deadline(w Work, head abi.ChainEpoch) post.Deadline {
 	return d
 }
 
-// start starts a deadline's workflow as WatchDeadlines does.
-func (l *Load) start(ctx context.Context, w Work, d post.Deadline) error {
+// settings of a deadline's workflow.
+func (l *Load) settings(w Work) post.Settings {
 	settings := post.DefaultSettings()
 	settings.EpochDuration, settings.SubmitConfidence, settings.Confidence = l.chain.epoch, 0, 1
 	if w.Set != nil {
 		w.Set(&settings)
 	}
+	return settings
+}
+
+// start starts a deadline's workflow as WatchDeadlines does.
+func (l *Load) start(ctx context.Context, w Work, d post.Deadline) error {
 	_, err := l.client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID: d.WorkflowID(), TaskQueue: workflows.QueueChain,
 		TypedSearchAttributes: temporal.NewSearchAttributes(
@@ -219,7 +233,7 @@ func (l *Load) start(ctx context.Context, w Work, d post.Deadline) error {
 			temporal.NewSearchAttributeKeyKeyword(workflows.AttributeDeadline).ValueSet(strconv.FormatUint(d.Index, 10)),
 			temporal.NewSearchAttributeKeyKeyword(workflows.AttributeState).ValueSet(string(post.StateWaiting)),
 		),
-	}, workflows.NameDeadlineWorkflow, workflows.DeadlineInput{Deadline: d, Head: d.Challenge + 20, Settings: settings})
+	}, workflows.NameDeadlineWorkflow, workflows.DeadlineInput{Deadline: d, Head: d.Challenge + 20, Settings: l.settings(w)})
 	if err != nil {
 		return fmt.Errorf("issuing deadline %s: %w", d, err)
 	}

@@ -46,6 +46,16 @@ func (r *Rig) ResumeIncluding(ctx context.Context) error {
 	return err
 }
 
+// SetMining lets the chain stand still, or go on.
+func (r *Rig) SetMining(ctx context.Context, on bool) error {
+	path := "/stop-mining"
+	if on {
+		path = "/resume-mining"
+	}
+	_, err := r.control(ctx, http.MethodPost, path, nil)
+	return err
+}
+
 // control asks the chain's control port.
 func (r *Rig) control(ctx context.Context, method, path string, body any) ([]byte, error) {
 	data, err := json.Marshal(body)

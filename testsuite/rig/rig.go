@@ -290,6 +290,9 @@ func (r *Rig) Stores() []Store { return r.chain.Stores }
 // Address of the Temporal server.
 func (r *Rig) Address() string { return r.temporal.Address }
 
+// Program is the file of a program that make has built.
+func (r *Rig) Program(name string) string { return filepath.Join(r.bin, name) }
+
 // programs is the folder of what `make build` builds.
 func programs() (string, error) {
 	root, err := moduleRoot()
