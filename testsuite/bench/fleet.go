@@ -23,11 +23,15 @@ type bare struct {
 // openBare starts Temporal and plays the daemon. Proofs are checked by the workers, as ever, but not here once more: on a machine
 // of a few cores, which also runs what is a fleet's, that would be taken from the cards.
 func openBare(ctx context.Context, dir string) (*bare, error) {
+	return openBareWith(ctx, dir, load.Options{Trust: true})
+}
+
+func openBareWith(ctx context.Context, dir string, o load.Options) (*bare, error) {
 	r, err := rig.Open(ctx, dir, rig.Options{Bare: true})
 	if err != nil {
 		return nil, err
 	}
-	l, err := load.Start(ctx, r, load.Options{Trust: true})
+	l, err := load.Start(ctx, r, o)
 	if err != nil {
 		r.Close()
 		return nil, err

@@ -41,7 +41,7 @@ func main() {
 	flag.DurationVar(&o.pace, "pace", 4*time.Second, "least time from one of these proofs to the next: our proof and one call of the library have to fit in")
 	flag.IntVar(&o.kills, "kills", 7, "proofs whose card is killed; 0: leave it out")
 	flag.IntVar(&o.ends, "ends", 7, "times that a job is cancelled and a worker stopped; 0: leave it out")
-	flag.StringVar(&o.only, "only", "", "only measurements whose names have `this` in them: tax, killed cards, history, fleet, mixed pools, rush, list, ends, one card")
+	flag.StringVar(&o.only, "only", "", "only measurements whose names have `this` in them: tax, killed cards, history, fleet, mixed pools, rush, list, ends, reset, one card")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -68,6 +68,7 @@ func measure(ctx context.Context, o options) error {
 		{"rush", false, measureRush},
 		{"list", false, measureList},
 		{"ends of jobs and workers", o.ends == 0, func(ctx context.Context, dir string) ([]figure, error) { return measureEnds(ctx, dir, o.ends) }},
+		{"reset and terminate", false, measureReset},
 		{"one card", false, measureCard},
 	} {
 		if m.skip || ctx.Err() != nil || !strings.Contains(m.name, o.only) {
