@@ -167,7 +167,7 @@ func viewDeadline(s post.Survey, d post.SurveyedDeadline, settings post.Settings
 		p := &v.Partitions[i]
 		state := boardState(row, p.Index)
 		p.Posted = p.Posted && v.Current || state == post.StatePosted || state == post.StateLanded
-		if p.Posted && p.ToProve == 0 || p.ToProve > 0 {
+		if p.ToProve > 0 || p.Posted || state == post.StateMissed { // the sectors of one that was missed are faulty now
 			v.Due++
 		}
 		if p.Posted {

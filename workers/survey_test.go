@@ -32,7 +32,7 @@ func TestDeadlinesOfAMiner(t *testing.T) {
 		p.Posted = true
 		return p
 	}
-	over := window(0, 1000, full(0), full(1))
+	over := window(0, 1000, full(0), post.Partition{Index: 1, Live: 100, Faulty: 100})
 	open := window(1, 1060, full(0), posted(full(1)), full(2), post.Partition{Index: 3, Live: 5, Faulty: 5})
 	next := window(2, 1120, full(0), full(1), full(2))
 	empty := window(3, 1180)

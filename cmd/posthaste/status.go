@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -32,9 +33,10 @@ type status struct {
 
 // minerStatus is a MinerWorkflow.
 type minerStatus struct {
-	Miner  string `json:"miner"`
-	State  string `json:"state"` // Watching, Paused, or how its workflow ended
-	Paused string `json:"paused,omitempty"`
+	Miner   string `json:"miner"`
+	State   string `json:"state"` // Watching, Paused or Removed
+	Paused  string `json:"paused,omitempty"`
+	Removed string `json:"removed,omitempty"`
 }
 
 // daemonStatus is a process that drives workflows.
@@ -110,15 +112,13 @@ func readMiners(ctx context.Context, temporal client.Client) ([]minerStatus, err
 	}
 	var miners []minerStatus
 	for _, info := range listed.GetExecutions() {
-		m := minerStatus{State: "Watching"}
+		var m minerStatus
 		var state workflows.MinerState
 		if payload := info.GetMemo().GetFields()[workflows.MemoMiner]; payload != nil &&
 			converter.GetDefaultDataConverter().FromPayload(payload, &state) == nil {
-			m.Miner, m.Paused = post.MinerName(state.Miner), state.Paused
+			m.Miner, m.Paused, m.Removed = post.MinerName(state.Miner), state.Paused, state.Removed
 		}
-		if m.Paused != "" {
-			m.State = "Paused"
-		}
+		m.State = state.State()
 		miners = append(miners, m)
 	}
 	slices.SortFunc(miners, func(a, b minerStatus) int { return strings.Compare(a.Miner, b.Miner) })
@@ -130,8 +130,8 @@ func (s *status) print(out io.Writer, now time.Time) {
 	fmt.Fprintf(out, "Temporal %s, namespace %s\n", s.Temporal, s.Namespace)
 	for _, m := range s.Miners {
 		line := fmt.Sprintf("Miner %s: %s", m.Miner, m.State)
-		if m.Paused != "" {
-			line += " (" + m.Paused + ")"
+		if why := cmp.Or(m.Removed, m.Paused); why != "" {
+			line += " (" + why + ")"
 		}
 		fmt.Fprintln(out, line)
 	}

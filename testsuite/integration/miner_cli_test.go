@@ -108,6 +108,7 @@ func TestMinerCommands(t *testing.T) {
 	assert.Contains(t, f.does(ctx, t, "miner", "list"), "1 miner is removed")
 	assert.Contains(t, f.does(ctx, t, "miner", "add", "f01001"), "f01001: watched; the chain is at epoch ")
 	f.issuedSince(ctx, t, "f01001", removed.Add(time.Second))
+	record(ctx, t, f.Rig, "miner-f01001", "", "miner-added-paused-removed")
 
 	f.Daemon.Stop()
 	f.miners(ctx, t, "f01001", "is seen without a daemon", func(v workers.MinerView) bool { return v.State == "Watching" && !v.Unnamed })
