@@ -76,6 +76,7 @@ func poll(t *testing.T, c client.Client, queue string, all map[string]any) {
 func registerAll(w worker.WorkflowRegistry) {
 	w.RegisterWorkflowWithOptions(workflows.DeadlineWorkflow, workflow.RegisterOptions{Name: workflows.NameDeadlineWorkflow})
 	w.RegisterWorkflowWithOptions(workflows.WorkerWorkflow, workflow.RegisterOptions{Name: workflows.NameWorkerWorkflow})
+	w.RegisterWorkflowWithOptions(workflows.MinerWorkflow, workflow.RegisterOptions{Name: workflows.NameMinerWorkflow})
 }
 
 // replay checks that a history of now replays.
