@@ -36,7 +36,6 @@ type tryOut struct {
 	issued     []activity.Info
 	challenged []abi.ChainEpoch
 	looks      int // questions where a job would wait
-	began      time.Time
 }
 
 func newTryOut(t *testing.T) *tryOut {
