@@ -117,15 +117,6 @@ func (l *Outlooks) open(read reading, moves []move, o post.Outlook) []post.OpenD
 	return open
 }
 
-// counts says whether a deadline is proven for the chain. A proof that somebody only wants to see takes cards like any other, but nothing
-// is lost if it comes late or not at all.
-func (b board) counts() bool { return counts(b.workflow) }
-
-func counts(workflow string) bool {
-	_, _, _, err := post.ParseWorkflowID(workflow)
-	return err == nil
-}
-
 // settings are those of a miner, the default ones while they are not known.
 func (l *Outlooks) settings(miner abi.ActorID, node post.NodeOutlook) post.Settings {
 	s, known := l.miners[miner]
