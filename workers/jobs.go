@@ -79,10 +79,18 @@ func (j Job) Unsettled() bool { return j.Stage != post.StatePosted }
 // Open says whether the job can still get onto the chain, as far as that is known.
 func (j Job) Open() bool { return j.EpochsLeft == nil || *j.EpochsLeft > 0 }
 
-// OutOfTries says whether the next counted failure finds it at the limit, or the last one did.
+// OutOfTries says whether the next counted failure finds it at the limit, or the last one did. What is proven needs none.
 func (j Job) OutOfTries() bool {
-	return j.Stage == post.StateFailed && j.Status == running || j.MaxTry > 0 && j.Try >= j.MaxTry
+	switch j.Stage {
+	case post.StateFailed:
+		return j.Status == running || j.atLimit()
+	case post.StateWaiting, post.StateProving, post.StateMissed:
+		return j.atLimit()
+	}
+	return false
 }
+
+func (j Job) atLimit() bool { return j.MaxTry > 0 && j.Try >= j.MaxTry }
 
 // running is Temporal's status of a workflow that does.
 var running = enums.WORKFLOW_EXECUTION_STATUS_RUNNING.String()

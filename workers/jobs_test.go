@@ -35,7 +35,7 @@ func TestJobs(t *testing.T) {
 	with := func(r workers.Row, jobs ...workers.RunningJob) workers.Row { r.Jobs = jobs; return r }
 	ended := func(r workers.Row, status string) workers.Row { r.Status = status; return r }
 	stuck := func(r workers.Row) workers.Row { r.TaskAttempt = 9; return r }
-	proven := post.PartitionResult{Index: 3, State: post.StateSubmitting, Sectors: 5, Tries: 1, Card: "w2/card1", Proven: jobsNow.Add(-time.Minute), Asked: 205,
+	proven := post.PartitionResult{Index: 3, State: post.StateSubmitting, Sectors: 5, Tries: 2, Card: "w2/card1", Proven: jobsNow.Add(-time.Minute), Asked: 205,
 		Phases: post.PhaseTimes{Vanilla: 10 * time.Second, Snark: 20 * time.Second}}
 	faulty, posted := proven, proven
 	faulty.Skipped = []post.Skipped{{Sector: 8, Reason: "unreadable"}, {Sector: 9}}
@@ -87,6 +87,7 @@ func TestJobs(t *testing.T) {
 			require.InDelta(t, 30, j.Elapsed, 0.1)
 			require.Equal(t, jobsNow.Add(-90*time.Second), j.Started)
 			require.EqualValues(t, 205, j.Asked)
+			require.False(t, j.OutOfTries(), "it needs none any more")
 		}},
 		"proven without two sectors": {row(faulty), func(t *testing.T, j workers.Job) {
 			require.Equal(t, "Faults(2)", j.State)

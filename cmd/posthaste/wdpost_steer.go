@@ -317,6 +317,8 @@ func afterRemoval(j workers.Job, list workers.JobList) string {
 		return "the deadline is closed, so it is not issued again"
 	case !watched:
 		return fmt.Sprintf("miner %s is not watched, so it is not issued again until a daemon has %s among its [[miners]]", j.Miner, j.Miner)
+	case miner.Removed != "":
+		return fmt.Sprintf("miner %s was removed (%s), so it is not issued again before `posthaste miner add %s`", j.Miner, miner.Removed, j.Miner)
 	case miner.Paused != "":
 		return fmt.Sprintf("miner %s is paused (%s), so it is not issued again before `posthaste miner resume %s`", j.Miner, miner.Paused, j.Miner)
 	case j.EpochsLeft == nil:

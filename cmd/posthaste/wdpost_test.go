@@ -378,6 +378,8 @@ func TestSteeringJobs(t *testing.T) {
 		"remove what is over":        {[]string{"remove", "f01000-96-9-0"}, nil, nil, "", "job f01000-96-9-0: the workflow of its deadline is over already (Terminated): there is nothing to remove"},
 		"remove while paused": {[]string{"remove", "f01000-96-7"}, func(f *jobsTemporal) { f.miner.Paused = "holidays" }, []string{"terminate wdpost-f01000-96-7 run"},
 			"f01000-96-7-0, f01000-96-7-1: removed; miner f01000 is paused (holidays), so it is not issued again before `posthaste miner resume f01000`\n", ""},
+		"remove of a removed miner": {[]string{"remove", "f01000-96-7"}, func(f *jobsTemporal) { f.miner.Removed = "sold" }, []string{"terminate wdpost-f01000-96-7 run"},
+			"f01000-96-7-0, f01000-96-7-1: removed; miner f01000 was removed (sold), so it is not issued again before `posthaste miner add f01000`\n", ""},
 		"remove after Close": {[]string{"remove", "f01000-96-7"}, func(f *jobsTemporal) { f.head = 261 }, []string{"terminate wdpost-f01000-96-7 run"},
 			"f01000-96-7-0, f01000-96-7-1: removed; the deadline is closed, so it is not issued again\n", ""},
 		"remove while nobody watches": {[]string{"remove", "f01000-96-7"}, func(f *jobsTemporal) { f.miner = nil }, []string{"terminate wdpost-f01000-96-7 run"},
