@@ -169,7 +169,15 @@ func (b *bare) resetRunning(ctx context.Context, miner *load.Miner, after time.D
 		}
 	}
 	overlap := max(time.Since(second.At), 0)
-	return overlap, firstError(b.end(ctx, id), pause(ctx, 5*time.Second)) // until the cards are there again
+	if err := b.Client().TerminateWorkflow(ctx, id, "", "the bench has seen enough"); err != nil {
+		return 0, fmt.Errorf("terminating %s: %w", id, err)
+	}
+	for rig.Alive(second.PID) {
+		if err := pause(ctx, time.Millisecond); err != nil {
+			return 0, fmt.Errorf("waiting for the child of a terminated job to go: %w", err)
+		}
+	}
+	return overlap, pause(ctx, 5*time.Second) // until the cards are there again
 }
 
 // measureTerminate terminates deadlines one after another, on a chain with a head every 30 s, and looks when each has another run.
