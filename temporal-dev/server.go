@@ -42,6 +42,9 @@ func dynamicSettings() dynamicconfig.StaticClient {
 		dynamicconfig.EnableDeploymentVersions.Key(): true,
 		// The default of 10 a second turns a Web UI and a few status commands at once into errors.
 		dynamicconfig.FrontendMaxNamespaceVisibilityRPSPerInstance.Key(): 100,
+		// A deadline's memo has its partitions, so that lists work without a daemon: a few hundred bytes each. The default of 2 KiB would
+		// log a warning at every change of one with ten; the limit, of 2 MiB, stays.
+		dynamicconfig.MemoSizeLimitWarn.Key(): 256 << 10,
 		// A search attribute can be used as soon as it is registered; with one process the read costs next to nothing.
 		dynamicconfig.ForceSearchAttributesCacheRefreshOnRead.Key(): true,
 	}
