@@ -116,17 +116,17 @@ func LastChallenged(miner abi.ActorID, di *dline.Info, index uint64) (d Deadline
 // Markdown is the trial as the Web UI shows it: a table as narrow as that of a deadline, and below it why things are as they are.
 func (t Trial) Markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "A trial of **%s**: nothing is sent.\n\n", t.Deadline)
+	b.WriteString(fmt.Sprintf("A trial of **%s**: nothing is sent.\n\n", t.Deadline))
 	b.WriteString("| partition | state | sectors | card |\n|--|--|--|--|\n")
 	for _, p := range t.Partitions {
-		fmt.Fprintf(&b, "| %d | %s | %s | %s |\n", p.Index, p.State, p.sectorsText(), inCell(p.Card))
+		b.WriteString(fmt.Sprintf("| %d | %s | %s | %s |\n", p.Index, p.State, p.sectorsText(), inCell(p.Card)))
 	}
 	for _, p := range t.Partitions {
 		if p.Reason != "" {
-			fmt.Fprintf(&b, "\nPartition %d: %s\n", p.Index, inCell(p.Reason))
+			b.WriteString(fmt.Sprintf("\nPartition %d: %s\n", p.Index, inCell(p.Reason)))
 		}
 		if p.Waits != "" {
-			fmt.Fprintf(&b, "\nPartition %d: nobody can take it: %s\n", p.Index, inCell(p.Waits))
+			b.WriteString(fmt.Sprintf("\nPartition %d: nobody can take it: %s\n", p.Index, inCell(p.Waits)))
 		}
 	}
 	return b.String()

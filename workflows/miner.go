@@ -3,8 +3,6 @@ package workflows
 import (
 	"cmp"
 	"fmt"
-	"maps"
-	"slices"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -128,7 +126,7 @@ func (m *miner) listen(ctx workflow.Context) error {
 		UpdateRemove: func(_ workflow.Context, reason string) error { return m.remove(cmp.Or(reason, byOperator)) },
 		UpdateAdd:    func(_ workflow.Context, in AddMiner) error { return m.add(in) },
 	}
-	for _, name := range slices.Sorted(maps.Keys(updates)) {
+	for _, name := range workflow.DeterministicKeys(updates) {
 		if err := workflow.SetUpdateHandler(ctx, name, updates[name]); err != nil {
 			return err
 		}
