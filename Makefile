@@ -47,6 +47,10 @@ test: build tools params check debian-test ## all tests: unit, workflow, replay,
 bench: build params ## the figures of docs/performance.md: name, value, unit, goal, ok or short
 	@FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) go run ./testsuite/bench
 
+.PHONY: screenshots
+screenshots: build params ## the pictures of docs/web-ui.md, made anew in a headless Chromium
+	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) go test ./testsuite/integration -run '^TestWebUI$$' -count=1 -screenshots $(CURDIR)/docs/images
+
 .PHONY: check
 check: ffi ## formatting, vet, staticcheck, and that workflow code is deterministic
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "not formatted: $$unformatted"; exit 1; fi

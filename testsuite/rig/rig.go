@@ -293,6 +293,9 @@ func (r *Rig) Address() string { return r.temporal.Address }
 // Program is the file of a program that make has built.
 func (r *Rig) Program(name string) string { return filepath.Join(r.bin, name) }
 
+// UI is the address of Temporal's Web UI, such as http://127.0.0.1:8233.
+func (r *Rig) UI() string { return r.temporal.UI }
+
 // programs is the folder of what `make build` builds.
 func programs() (string, error) {
 	root, err := moduleRoot()
