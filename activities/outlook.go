@@ -102,11 +102,12 @@ func (l *Outlooks) open(read reading, moves []move, o post.Outlook) []post.OpenD
 	forecasts := forecast(read.snap.fleet(), read.jobs.started, moves, l.Balance.Fleet.Forecast)
 	open := make([]post.OpenDeadline, 0, len(read.boards))
 	for _, b := range read.boards {
-		if b.trial {
+		if b.trial || b.over {
 			continue // nothing depends on it
 		}
 		d := post.OpenDeadline{
-			Result: b.Result, WorkflowID: b.workflow, RunID: b.run, Settings: l.settings(b.Deadline.Miner, o.Node), Jobs: jobs[b.workflow], Forecast: forecasts[b.workflow],
+			Result: b.Result, WorkflowID: b.workflow, RunID: b.run, Settings: l.settings(b.Deadline.Miner, o.Node), Jobs: jobs[b.workflow], JobsUnread: b.unread,
+			Forecast: forecasts[b.workflow],
 		}
 		d.Left = timeToProve(d, o.Epoch)
 		open = append(open, d)

@@ -28,7 +28,8 @@ type outlookServer struct {
 	miners   []*workflowpb.WorkflowExecutionInfo
 	attempts map[string]int32 // of workflow tasks, by workflow ID
 	queries  []string
-	refuse   string // queries with this in them fail
+	refuse   string          // queries with this in them fail
+	ended    map[string]bool // workflows that visibility takes for running
 }
 
 func (s *outlookServer) ListWorkflow(ctx context.Context, in *workflowservice.ListWorkflowExecutionsRequest) (*workflowservice.ListWorkflowExecutionsResponse, error) {
@@ -46,6 +47,10 @@ func (s *outlookServer) ListWorkflow(ctx context.Context, in *workflowservice.Li
 
 func (s *outlookServer) DescribeWorkflowExecution(ctx context.Context, id, run string) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
 	described, err := s.fleetServer.DescribeWorkflowExecution(ctx, id, run)
+	if err == nil && s.ended[id] {
+		described.WorkflowExecutionInfo = &workflowpb.WorkflowExecutionInfo{Status: enums.WORKFLOW_EXECUTION_STATUS_TERMINATED, CloseTime: timestamppb.Now()}
+		described.PendingActivities = nil
+	}
 	if attempt := s.attempts[id]; err == nil && attempt > 0 {
 		described.WorkflowExecutionInfo = &workflowpb.WorkflowExecutionInfo{
 			Execution: &commonpb.WorkflowExecution{WorkflowId: id}, Status: enums.WORKFLOW_EXECUTION_STATUS_RUNNING, Memo: described.GetWorkflowExecutionInfo().GetMemo(),
@@ -170,4 +175,22 @@ func TestAnOutlookThatIsNotCompleteSaysSo(t *testing.T) {
 	s.refuse = "'DeadlineWorkflow' AND ExecutionStatus"
 	_, err := l.Read(t.Context())
 	require.Error(t, err, "without the deadlines nothing can be judged")
+}
+
+// What is not known of a deadline's jobs says nothing of the cards, and one that has ended is none that waits.
+func TestOutlookOfDeadlinesThatCannotBeDescribed(t *testing.T) {
+	l, s, b := newOutlooks(true, true)
+	for _, id := range []string{"wdpost-f01000-40-7", "wdpost-f01000-40-8", "wdpost-f01000-40-9"} {
+		s.deadline(id, b.narrow, started, nil)
+	}
+	s.failing["wdpost-f01000-40-8"] = errors.New("Temporal is busy")
+	s.ended = map[string]bool{"wdpost-f01000-40-9": true}
+	o, err := l.Read(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, o.Problem, "Temporal is busy")
+	require.Len(t, o.Deadlines, 2)
+	require.False(t, o.Deadlines[0].JobsUnread)
+	require.Len(t, o.Deadlines[0].Jobs, 1)
+	require.Equal(t, "wdpost-f01000-40-8", o.Deadlines[1].WorkflowID)
+	require.True(t, o.Deadlines[1].JobsUnread)
 }

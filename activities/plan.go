@@ -147,6 +147,8 @@ func (s *snapshot) with(waiting []waitingJob, running map[string]int) post.Fleet
 type board struct {
 	workflow, run string
 	trial         bool
+	over          bool // it has ended since visibility listed it
+	unread        bool // its jobs could not be read
 	post.Result
 }
 
@@ -212,10 +214,12 @@ func (b *Balance) jobs(ctx context.Context, boards []board) (found jobs, err err
 		}
 		described, err := b.Temporal.DescribeWorkflowExecution(ctx, boards[i].workflow, boards[i].run)
 		var gone *serviceerror.NotFound
-		if errors.As(err, &gone) {
+		if errors.As(err, &gone) || err == nil && described.GetWorkflowExecutionInfo().GetCloseTime() != nil {
+			boards[i].over = true
 			return nil
 		}
 		if err != nil {
+			boards[i].unread = true
 			return fmt.Errorf("describing %s: %w", boards[i].workflow, err)
 		}
 		if newer, ok := boardOf(described.GetWorkflowExecutionInfo()); ok {

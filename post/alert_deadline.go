@@ -19,9 +19,11 @@ func (j *judge) open(d OpenDeadline) {
 		return // the rest is about time
 	}
 	if unbegun, gone := d.Unbegun(), d.TimeGone(j.Epoch); len(unbegun) > 0 && gone >= j.limits.ProofLate {
-		j.add(AlertProofLate, id, Critical, of(d.Deadline).with(
+		a := of(d.Deadline).with(
 			j.wake(d, unbegun), waits(d, unbegun),
-			"no card has begun %s, and %.0f %% of the time for proving is gone (until epoch %d, now %d)", partitions(unbegun), 100*gone, d.ProveBy(), j.Epoch))
+			"no card has begun %s, and %.0f %% of the time for proving is gone (until epoch %d, now %d)", partitions(unbegun), 100*gone, d.ProveBy(), j.Epoch)
+		a.Hold = j.limits.Hold // a job that changes hands has no card for some seconds
+		j.add(AlertProofLate, id, Critical, a)
 	}
 	if d.Forecast > 0 && d.Forecast > d.Left {
 		a := of(d.Deadline).with(

@@ -65,6 +65,10 @@ func TestJudge(t *testing.T) {
 			unbegun(o, d, p)
 			p.State, p.Tries, p.Reason = post.StateWaiting, 0, "waiting for store-1"
 		}, "ProofLate/" + id, "no card has begun", ""},
+		"late, and Temporal did not say who has it": {change: func(o *post.Outlook, d *post.OpenDeadline, p *post.PartitionResult) {
+			unbegun(o, d, p)
+			d.Jobs, d.JobsUnread = nil, true
+		}},
 		"late, but a card has it":      {change: func(o *post.Outlook, _ *post.OpenDeadline, _ *post.PartitionResult) { o.Epoch = 2930 }},
 		"late, in its second try":      {change: func(o *post.Outlook, d *post.OpenDeadline, p *post.PartitionResult) { unbegun(o, d, p); p.Tries = 2 }},
 		"late, and Close has passed":   {change: func(o *post.Outlook, d *post.OpenDeadline, p *post.PartitionResult) { unbegun(o, d, p); o.Epoch = 2960 }},
@@ -211,6 +215,15 @@ func TestJudge(t *testing.T) {
 			assert.Contains(t, found[0].Mend, c.mend)
 		})
 	}
+}
+
+// A job that changes hands has no card for some seconds, which is no news.
+func TestALateProofHasToHold(t *testing.T) {
+	late := post.Judge(quietOutlook(func(o *post.Outlook, d *post.OpenDeadline, _ *post.PartitionResult) {
+		o.Epoch, d.Jobs[0].Started = 2915, false
+	}), limits)
+	require.Len(t, late, 1)
+	require.Equal(t, limits.Hold, late[0].Hold)
 }
 
 // What comes from elsewhere is cut to one line of bounded length.

@@ -31,8 +31,9 @@ type OpenDeadline struct {
 	RunID      string        `json:"run_id"`
 	Settings   Settings      `json:"settings"` // of its miner, as the miner's workflow has them now; EpochDuration is 0 if that is not known
 	Jobs       []OpenJob     `json:"jobs,omitempty"`
-	Forecast   time.Duration `json:"forecast"` // until its last proof will be made, from measured times; 0: not known, or all are made
-	Left       time.Duration `json:"left"`     // until they must be: Close less the reserve for submitting; negative: over
+	JobsUnread bool          `json:"jobs_unread,omitempty"` // Temporal did not say at this look: that there are none says nothing
+	Forecast   time.Duration `json:"forecast"`              // until its last proof will be made, from measured times; 0: not known, or all are made
+	Left       time.Duration `json:"left"`                  // until they must be: Close less the reserve for submitting; negative: over
 }
 
 // OpenJob is a job's activity that is not finished.
@@ -123,9 +124,12 @@ func (d OpenDeadline) TimeGone(epoch abi.ChainEpoch) float64 {
 	return max(0, float64(epoch-d.Deadline.Challenge)/float64(whole))
 }
 
-// Unbegun are the partitions that no card has begun to prove.
+// Unbegun are the partitions that no card has begun to prove, as far as is known.
 func (d OpenDeadline) Unbegun() []uint64 {
 	var unbegun []uint64
+	if d.JobsUnread {
+		return nil
+	}
 	for _, p := range d.Partitions {
 		begun := slices.ContainsFunc(d.Jobs, func(j OpenJob) bool { return j.Partition == p.Index && j.Started })
 		if (p.State == StateWaiting || p.State == StateProving && p.Tries <= 1) && !begun {
