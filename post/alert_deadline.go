@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/filecoin-project/go-state-types/abi"
 )
 
 // open judges a deadline whose workflow runs.
@@ -23,6 +25,13 @@ func (j *judge) open(d OpenDeadline) {
 			j.wake(d, unbegun), waits(d, unbegun),
 			"no card has begun %s, and %.0f %% of the time for proving is gone (until epoch %d, now %d)", partitions(unbegun), 100*gone, d.ProveBy(), j.Epoch)
 		a.Hold = j.limits.Hold // a job that changes hands has no card for some seconds
+		j.add(AlertProofLate, id, Critical, a)
+	}
+	if gone := d.TimeGone(j.Epoch); d.Unloaded() && gone >= j.limits.ProofLate {
+		a := of(d.Deadline).with(
+			fmt.Sprintf("`temporal workflow describe --workflow-id %s` shows what it waits for; mend the node (`lotus sync status`), or give the daemons another one", d.WorkflowID), d.Reason,
+			"it has not been read from the chain, and %.0f %% of the time for proving is gone (until epoch %d, now %d)", 100*gone, d.ProveBy(), j.Epoch)
+		a.Hold = j.limits.Hold
 		j.add(AlertProofLate, id, Critical, a)
 	}
 	if d.Forecast > 0 && d.Forecast > d.Left {
@@ -132,18 +141,31 @@ func (j *judge) closed(d ClosedDeadline) {
 	if again || j.At.Sub(d.ClosedAt) >= j.limits.Keep {
 		return
 	}
-	missed := d.In(StateMissed)
-	switch {
-	case len(missed) > 0 || d.State == StateMissed:
-		j.missed(d.Result, missed, d.ClosedAt)
-	case d.Status != completed && d.Deadline.Close > 0 && j.Epoch >= d.Deadline.Close:
-		// Ended by somebody, and not issued again in time. What has landed may count all the same.
-		if left := d.unfinished(); len(left) > 0 || len(d.Partitions) == 0 {
+	if which, missed := d.Missed(j.Epoch); missed {
+		if !d.saysMissed() {
 			d.Reason = strings.TrimPrefix(d.Reason+"; its workflow was "+strings.ToLower(d.Status), "; ")
-			j.missed(d.Result, left, d.ClosedAt)
 		}
+		j.missed(d.Result, which, d.ClosedAt)
 	}
 	j.skipped(d.Result, false, d.ClosedAt)
+}
+
+// Missed says whether a deadline whose workflow has ended was missed, as seen at an epoch, and which partitions; none: they were never known.
+// One that somebody ended, and that was not issued again before Close, is missed but for what has landed.
+func (d ClosedDeadline) Missed(epoch abi.ChainEpoch) (which []uint64, missed bool) {
+	if d.saysMissed() {
+		return d.In(StateMissed), true
+	}
+	if d.Status == completed || d.Deadline.Close == 0 || epoch < d.Deadline.Close {
+		return nil, false
+	}
+	which = d.unfinished()
+	return which, len(which) > 0 || len(d.Partitions) == 0
+}
+
+// saysMissed is whether its own workflow gave it up.
+func (d ClosedDeadline) saysMissed() bool {
+	return d.State == StateMissed || len(d.In(StateMissed)) > 0
 }
 
 // unfinished are the partitions that have not landed.

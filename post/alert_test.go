@@ -69,6 +69,15 @@ func TestJudge(t *testing.T) {
 			unbegun(o, d, p)
 			d.Jobs, d.JobsUnread = nil, true
 		}},
+		"late, because it could not be read from the chain": {func(o *post.Outlook, d *post.OpenDeadline, _ *post.PartitionResult) {
+			o.Epoch, o.Deadlines = 2915, []post.OpenDeadline{{
+				Result: post.Result{Deadline: d.Deadline, State: post.StateWaiting}, WorkflowID: d.WorkflowID, Settings: d.Settings,
+			}}
+			d.Deadline.Index = 8
+		}, "ProofLate/" + id, "f01000/7: it has not been read from the chain, and 50 %", "temporal workflow describe --workflow-id wdpost-f01000-2460-7"},
+		"it has nothing to prove": {change: func(o *post.Outlook, d *post.OpenDeadline, _ *post.PartitionResult) {
+			o.Epoch, o.Deadlines = 2915, []post.OpenDeadline{{Result: post.Result{Deadline: d.Deadline, State: post.StateNothing}, Settings: d.Settings}}
+		}},
 		"late, but a card has it":      {change: func(o *post.Outlook, _ *post.OpenDeadline, _ *post.PartitionResult) { o.Epoch = 2930 }},
 		"late, in its second try":      {change: func(o *post.Outlook, d *post.OpenDeadline, p *post.PartitionResult) { unbegun(o, d, p); p.Tries = 2 }},
 		"late, and Close has passed":   {change: func(o *post.Outlook, d *post.OpenDeadline, p *post.PartitionResult) { unbegun(o, d, p); o.Epoch = 2960 }},

@@ -139,6 +139,9 @@ func (d OpenDeadline) Unbegun() []uint64 {
 	return unbegun
 }
 
+// Unloaded says that its partitions have not been read from the chain yet.
+func (d OpenDeadline) Unloaded() bool { return len(d.Partitions) == 0 && !d.State.Final() }
+
 // Sending are the partitions whose message was asked for and has not landed, and how many epochs ago the first of them was.
 func (d OpenDeadline) Sending(epoch abi.ChainEpoch) (partitions []uint64, longest abi.ChainEpoch) {
 	for _, p := range d.Partitions {

@@ -97,7 +97,7 @@ func (b *boardMetrics) count(o post.Outlook) {
 		}
 		name := post.MinerName(d.Deadline.Miner)
 		b.posted.WithLabelValues(name).Add(float64(len(d.In(post.StatePosted))))
-		b.missed.WithLabelValues(name).Add(float64(len(d.In(post.StateMissed))))
+		b.missed.WithLabelValues(name).Add(float64(countMissed(d, o.Epoch)))
 	}
 }
 
@@ -207,7 +207,11 @@ func (t telling) open(d post.OpenDeadline, epoch abi.ChainEpoch) {
 	_, longest := d.Sending(epoch)
 	t.gauge(gaugeEpochsLeft, float64(d.Deadline.Close-epoch), miner, id)
 	t.gauge(gaugeTimeGone, d.TimeGone(epoch), miner, id)
-	t.gauge(gaugeUnbegun, float64(len(d.Unbegun())), miner, id)
+	unbegun := len(d.Unbegun())
+	if d.Unloaded() {
+		unbegun = 1 // at least
+	}
+	t.gauge(gaugeUnbegun, float64(unbegun), miner, id)
 	t.gauge(gaugeLeft, d.Left.Seconds(), miner, id)
 	t.gauge(gaugeMessage, float64(longest), miner, id)
 	if d.Forecast > 0 {
@@ -230,16 +234,16 @@ func (t telling) closed(d post.ClosedDeadline, o post.Outlook) {
 	if slices.ContainsFunc(o.Closed, func(c post.ClosedDeadline) bool { return c.WorkflowID == d.WorkflowID && c.ClosedAt.After(d.ClosedAt) }) {
 		return
 	}
-	missed := len(d.In(post.StateMissed))
-	if d.Status != "Completed" && missed == 0 && d.Deadline.Close > 0 && o.Epoch >= d.Deadline.Close {
-		// Ended by somebody, and not issued again in time: what has not landed is missed.
-		for _, p := range d.Partitions {
-			if p.State != post.StateLanded && !p.State.Final() {
-				missed++
-			}
-		}
+	t.missed(countMissed(d, o.Epoch), post.MinerName(d.Deadline.Miner), d.Deadline.JobIDs().String())
+}
+
+// countMissed is how many partitions of a deadline were missed: one, if how many it has was never known.
+func countMissed(d post.ClosedDeadline, epoch abi.ChainEpoch) int {
+	which, missed := d.Missed(epoch)
+	if missed && len(which) == 0 {
+		return 1
 	}
-	t.missed(missed, post.MinerName(d.Deadline.Miner), d.Deadline.JobIDs().String())
+	return len(which)
 }
 
 // queues tells of the cards' queues, and of jobs that wait where nobody polls.

@@ -22,6 +22,13 @@ func openDeadline(miner abi.ActorID, index uint64, partitions ...post.PartitionR
 	}
 }
 
+// openDeadlineIn is one in a state whose partitions are not known.
+func openDeadlineIn(state post.State) post.OpenDeadline {
+	d := openDeadline(1000, 1)
+	d.State = state
+	return d
+}
+
 // ended is the same deadline after its workflow.
 func ended(d post.OpenDeadline, status string) post.ClosedDeadline {
 	return post.ClosedDeadline{Result: d.Result, WorkflowID: d.WorkflowID, Status: status, ClosedAt: time.Unix(5000, 0)}
@@ -121,6 +128,12 @@ func TestBoardMetricsVanish(t *testing.T) {
 			ended(openDeadline(1000, 1, post.PartitionResult{State: post.StatePosted}), "Completed")}}, 0, nil},
 		{"terminated, and there is time to issue it again", post.Outlook{At: at, Epoch: 1059, Closed: []post.ClosedDeadline{ended(proving, "Terminated")}}, 0, nil},
 		{"terminated, and Close has passed", post.Outlook{At: at, Epoch: 1060, Closed: []post.ClosedDeadline{ended(proving, "Terminated")}}, 0, map[string]int{missed: 1}},
+		{"missed before its partitions were known", post.Outlook{At: at, Epoch: 1061, Closed: []post.ClosedDeadline{
+			ended(openDeadlineIn(post.StateMissed), "Failed")}}, 0, map[string]int{missed: 1}},
+		{"terminated before its partitions were known, and Close has passed", post.Outlook{At: at, Epoch: 1061, Closed: []post.ClosedDeadline{
+			ended(openDeadlineIn(post.StateWaiting), "Terminated")}}, 0, map[string]int{missed: 1}},
+		{"its partitions are not known", post.Outlook{At: at, Epoch: 1010, Deadlines: []post.OpenDeadline{openDeadlineIn(post.StateWaiting)}}, 0,
+			map[string]int{left: 1}},
 		{"missed, and run again by an operator", post.Outlook{At: at, Epoch: 1061, Deadlines: []post.OpenDeadline{proving}, Closed: []post.ClosedDeadline{
 			ended(openDeadline(1000, 1, post.PartitionResult{State: post.StateMissed}), "Failed")}}, 0, map[string]int{states: 1}},
 		{"two runs of one workflow, as Temporal's lists have them for a moment", post.Outlook{At: at, Epoch: 1010, Deadlines: []post.OpenDeadline{proving, proving}}, 0,
@@ -144,6 +157,13 @@ func TestBoardMetricsVanish(t *testing.T) {
 			require.Equal(t, []string{watching}, scrape(t, m, "posthaste_watching"))
 		})
 	}
+}
+
+// Nobody knows how many partitions it has, but none of them was begun.
+func TestBoardMetricsOfADeadlineThatCannotBeRead(t *testing.T) {
+	m := newMetrics("v1")
+	newBoardMetrics(m, nil).observe(post.Outlook{At: time.Unix(6000, 0), Epoch: 1010, Deadlines: []post.OpenDeadline{openDeadlineIn(post.StateWaiting)}}, nil)
+	require.Equal(t, []string{`{deadline="f01000-940-1",miner="f01000"} 1`}, scrape(t, m, "posthaste_deadline_unbegun"))
 }
 
 // A deadline's partitions are counted when its run is first seen to have ended, unless somebody ended that: then the next run's are.
