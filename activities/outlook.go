@@ -174,7 +174,7 @@ func forecast(fleet post.Fleet, started []startedJob, moves []move, takes func(s
 	until := map[string]time.Duration{}
 	for _, job := range started {
 		if whole := takes(job.size, job.sectors); whole > 0 {
-			left := max(whole-time.Duration(job.Seconds*float64(time.Second)), 0)
+			left := post.ToMake{Takes: whole, Running: true, Spent: time.Duration(job.Seconds * float64(time.Second))}.Left()
 			free[job.Queue] = append(free[job.Queue], left)
 			until[job.workflow] = max(until[job.workflow], left)
 		}

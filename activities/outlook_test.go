@@ -14,6 +14,7 @@ import (
 	enums "go.temporal.io/api/enums/v1"
 	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/converter"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"posthaste/activities"
@@ -193,4 +194,22 @@ func TestOutlookOfDeadlinesThatCannotBeDescribed(t *testing.T) {
 	require.Len(t, o.Deadlines[0].Jobs, 1)
 	require.Equal(t, "wdpost-f01000-40-8", o.Deadlines[1].WorkflowID)
 	require.True(t, o.Deadlines[1].JobsUnread)
+}
+
+// A proof that takes longer than any before is not done in a moment, look after look: its deadline may be lost.
+func TestOutlookOfAProofThatTakesLongerThanAny(t *testing.T) {
+	l, s, b := newOutlooks(true, true)
+	s.deadline("wdpost-f01000-40-6", b.narrow, started, func(r *post.Result, _ *workflowpb.PendingActivityInfo) {
+		r.Partitions = []post.PartitionResult{{Index: 1, State: post.StatePosted, Sectors: 2, Phases: post.PhaseTimes{Snark: 10 * time.Minute}}}
+	})
+	s.deadline("wdpost-f01000-40-7", b.narrow, started, func(r *post.Result, a *workflowpb.PendingActivityInfo) {
+		r.Partitions[0].Sectors = 2
+		var err error
+		a.HeartbeatDetails, err = converter.GetDefaultDataConverter().ToPayloads(post.Progress{Partition: 3, Card: "gpu-1/card0", Seconds: 20 * 60})
+		require.NoError(t, err)
+	})
+	o, err := l.Read(t.Context())
+	require.NoError(t, err)
+	require.Len(t, o.Deadlines, 2)
+	require.Equal(t, 2*time.Minute, o.Deadlines[1].Forecast, "a tenth of what it has taken, as post.Forecast has it")
 }

@@ -85,8 +85,8 @@ type ToMake struct {
 // does not say for ever that it is done in a moment.
 const overdue = 10
 
-// left is how long a card will still work on it.
-func (p ToMake) left() time.Duration {
+// Left is how long a card will still work on it.
+func (p ToMake) Left() time.Duration {
 	if !p.Running {
 		return p.Takes
 	}
@@ -104,7 +104,7 @@ func Forecast(proofs []ToMake, cards int) (last time.Duration, known bool) {
 			return 0, false
 		}
 		if p.Running {
-			free = append(free, p.left())
+			free = append(free, p.Left())
 		}
 	}
 	for len(free) < cards {
@@ -112,14 +112,14 @@ func Forecast(proofs []ToMake, cards int) (last time.Duration, known bool) {
 	}
 	for _, p := range proofs {
 		if p.Running {
-			last = max(last, p.left())
+			last = max(last, p.Left())
 			continue
 		}
 		if len(free) == 0 {
 			return 0, false
 		}
 		first := slices.Index(free, slices.Min(free))
-		free[first] += p.left()
+		free[first] += p.Left()
 		last = max(last, free[first])
 	}
 	return last, true
