@@ -28,13 +28,13 @@ type alertmanagerAlert struct {
 // alertmanagerAlerts are all alerts of a notice, open and over.
 func alertmanagerAlerts(n Notice) []alertmanagerAlert {
 	all := []alertmanagerAlert{}
+	for _, a := range n.Over { // before the open ones: a cause may be there again, with the same labels, and the last word counts
+		all = append(all, newAlertmanagerAlert(a, n.Now))
+	}
 	for _, open := range [][]post.OpenAlert{n.Open, n.Reminder, n.Refresh} {
 		for _, a := range open {
 			all = append(all, newAlertmanagerAlert(a, n.Now.Add(endsAfter)))
 		}
-	}
-	for _, a := range n.Over {
-		all = append(all, newAlertmanagerAlert(a, n.Now))
 	}
 	if n.Test {
 		test := post.OpenAlert{Since: n.Now, Alert: post.Alert{

@@ -88,4 +88,8 @@ func TestARealAlertmanager(t *testing.T) {
 
 	require.NoError(t, h.Send(t.Context(), webhook.Notice{Now: time.Now(), Due: post.Due{Over: []post.OpenAlert{open}}}))
 	require.Eventually(t, func() bool { return len(active(t, root)) == 0 }, 10*time.Second, 50*time.Millisecond, "it has ended")
+
+	again := fenced(func(a *post.OpenAlert) { a.Since = time.Now() })
+	require.NoError(t, h.Send(t.Context(), webhook.Notice{Now: time.Now(), Due: post.Due{Open: []post.OpenAlert{again}, Over: []post.OpenAlert{open}}}))
+	require.Eventually(t, func() bool { return len(active(t, root)) == 1 }, 5*time.Second, 50*time.Millisecond, "it is there again, though its end is told only now")
 }

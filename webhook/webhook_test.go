@@ -102,13 +102,13 @@ func TestAlertmanagerForm(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal([]byte(body), &sent))
 	require.Len(t, sent, 3)
-	require.Equal(t, map[string]string{"alertname": "PosthasteCardFenced", "severity": "warning", "source": "posthaste", "subject": "card w1/card0", "cause": "CardFenced/w1/card0"}, sent[0].Labels)
-	require.Equal(t, now.Add(-time.Minute), sent[0].StartsAt)
-	require.True(t, sent[0].EndsAt.After(now.Add(5*webhook.Refresh)), "a few refreshes may be lost")
-	require.Equal(t, "CardFenced/w2/card0", sent[1].Labels["cause"], "what it knows is told again")
-	require.Equal(t, map[string]string{"summary": over.Summary, "mend": over.Mend, "description": "why"}, sent[2].Annotations)
-	require.Equal(t, "f01000", sent[2].Labels["miner"])
-	require.Equal(t, now, sent[2].EndsAt, "it is over")
+	require.Equal(t, map[string]string{"summary": over.Summary, "mend": over.Mend, "description": "why"}, sent[0].Annotations, "what is over comes first")
+	require.Equal(t, "f01000", sent[0].Labels["miner"])
+	require.Equal(t, now, sent[0].EndsAt, "it is over")
+	require.Equal(t, map[string]string{"alertname": "PosthasteCardFenced", "severity": "warning", "source": "posthaste", "subject": "card w1/card0", "cause": "CardFenced/w1/card0"}, sent[1].Labels)
+	require.Equal(t, now.Add(-time.Minute), sent[1].StartsAt)
+	require.True(t, sent[1].EndsAt.After(now.Add(5*webhook.Refresh)), "a few refreshes may be lost")
+	require.Equal(t, "CardFenced/w2/card0", sent[2].Labels["cause"], "what it knows is told again")
 }
 
 func TestJSONForm(t *testing.T) {
