@@ -184,8 +184,7 @@ func (w *watch) round(ctx context.Context) error {
 		}
 		w.Log.Warn("looking for alerts", "error", err)
 		w.note(func(s *Watched) { s.Problem, s.Seconds = err.Error(), took })
-		_, err := w.keep(ctx)
-		return err
+		return w.keepAndTell(ctx) // what is known: an Alertmanager that hears nothing takes it for over
 	}
 	if outlook.Problem != "" {
 		w.Log.Warn("looking for alerts", "error", outlook.Problem)
@@ -202,6 +201,11 @@ func (w *watch) round(ctx context.Context) error {
 	if w.Observe != nil {
 		w.Observe(outlook, w.book.Open())
 	}
+	return w.keepAndTell(ctx)
+}
+
+// keepAndTell tells webhooks what is due, if Temporal has heard what is known.
+func (w *watch) keepAndTell(ctx context.Context) error {
 	heard, err := w.keep(ctx)
 	if heard {
 		w.tell(ctx)

@@ -252,3 +252,13 @@ func TestALookThatFailsEndsNothing(t *testing.T) {
 	s.soon(t, "its end is told when all was seen", func() bool { return len(s.messages) == 2 })
 	require.Error(t, stop())
 }
+
+// A webhook that was away hears of what is open also while nothing can be looked at.
+func TestWhatIsKnownIsToldWhileALookFails(t *testing.T) {
+	s := &watchServer{fenced: []string{"card0"}, answer: http.StatusInternalServerError}
+	stop := s.watching(t, post.AlertBook{}, nil)
+	s.soon(t, "it is tried", func() bool { return s.tried >= 1 })
+	s.with(func() { s.unread, s.answer = errors.New("Temporal is busy"), 0 })
+	s.soon(t, "it is told", func() bool { return len(s.messages) == 1 })
+	require.Error(t, stop())
+}
