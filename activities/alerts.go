@@ -86,12 +86,12 @@ func (a *Alerts) WatchAlerts(ctx context.Context, book post.AlertBook) error {
 	if every == 0 {
 		every = watchEvery
 	}
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
 	for {
+		began := time.Now()
 		if err := w.round(ctx); err != nil {
 			return w.leave(ctx, err)
 		}
+		next := time.After(pauseAfter(every, time.Since(began)))
 		for waiting := true; waiting; {
 			select {
 			case told := <-w.answers:
@@ -99,7 +99,7 @@ func (a *Alerts) WatchAlerts(ctx context.Context, book post.AlertBook) error {
 				if _, err := w.keep(ctx); err != nil {
 					return w.leave(ctx, err)
 				}
-			case <-ticker.C:
+			case <-next:
 				waiting = false
 			case <-w.lost:
 				return w.leave(ctx, w.lostBy)

@@ -149,13 +149,18 @@ func (b *Balance) BalanceFleet(ctx context.Context) error {
 		mu.Unlock()
 		took := time.Duration(seen.Seconds * float64(time.Second))
 		select {
-		case <-time.After(min(max(every, idleShare*took), 2*every)):
+		case <-time.After(pauseAfter(every, took)):
 		case <-activity.GetWorkerStopChannel(ctx):
 			return errors.New("the daemon is stopping; another one goes on balancing")
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+}
+
+// pauseAfter is how long nobody looks after a look that took so long, where looks are so far apart as a rule.
+func pauseAfter(every, took time.Duration) time.Duration {
+	return min(max(every, idleShare*took), 2*every)
 }
 
 // look is one pass over the jobs that wait.
