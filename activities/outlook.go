@@ -31,10 +31,11 @@ type Outlooks struct {
 	Log      *slog.Logger
 	Closed   time.Duration // how long ago a deadline's workflow may have ended to be of interest; 0 means an hour
 
-	miners  map[abi.ActorID]post.Settings // as their workflows have them
-	askedAt time.Time                     // when those, and all workflows' tasks, were read last
-	failing []post.FailingWorkflow        // among the workflows that have no job
-	counted map[string]time.Time          // runs of deadlines that were seen closed, and when they ended; nil before the first look
+	miners  map[abi.ActorID]post.Settings  // as their workflows have them
+	askedAt time.Time                      // when those, and all workflows' tasks, were read last
+	failing []post.FailingWorkflow         // among the workflows that have no job
+	ended   map[string]post.ClosedDeadline // runs of deadlines that were seen closed; nil before the first look
+	endedAt time.Time                      // when those were listed last
 }
 
 const (
@@ -44,6 +45,9 @@ const (
 	askEvery = 30 * time.Second
 	// closedFor is how long ago a deadline may have ended unless configured otherwise: nobody may have watched for a while.
 	closedFor = time.Hour
+	// listedWithin is how late visibility may list that a workflow has ended: of what ended before that, a look remembers what it has seen. With 500
+	// deadlines there are a thousand in an hour, each with its board.
+	listedWithin = 10 * time.Minute
 )
 
 // Read makes an outlook of now. An error says that nothing can be judged; what could not be read otherwise is the outlook's Problem.
@@ -200,12 +204,44 @@ func forecast(fleet post.Fleet, started []startedJob, moves []move, takes func(s
 	return until
 }
 
-// closed are the deadlines whose workflows ended lately.
+// closed are the deadlines whose workflows ended lately, as far as they are known: an error says why those of just now are not.
 func (l *Outlooks) closed(ctx context.Context, now time.Time) ([]post.ClosedDeadline, error) {
 	within := cmp.Or(l.Closed, closedFor)
-	query := fmt.Sprintf("WorkflowType = '%s' AND CloseTime > '%s'", workflows.NameDeadlineWorkflow, now.Add(-within).UTC().Format(time.RFC3339))
+	since := now.Add(-within)
+	if !l.endedAt.IsZero() {
+		since = later(since, l.endedAt.Add(-listedWithin))
+	}
+	listed, err := l.endedSince(ctx, since)
+	fresh := map[string]bool{}
+	if err == nil {
+		first := l.ended == nil
+		if first {
+			l.ended = map[string]post.ClosedDeadline{}
+		}
+		for _, d := range listed {
+			_, seen := l.ended[d.RunID]
+			fresh[d.RunID] = !seen && !first // what ended before this watch began was counted by another
+			l.ended[d.RunID] = d
+		}
+		l.endedAt = now
+	}
+	maps.DeleteFunc(l.ended, func(_ string, d post.ClosedDeadline) bool { return now.Sub(d.ClosedAt) > 2*within })
 	closed := []post.ClosedDeadline{}
-	err := list(ctx, l.Temporal, query, func(info *workflowpb.WorkflowExecutionInfo) {
+	for run, d := range l.ended {
+		if d.Fresh = fresh[run]; now.Sub(d.ClosedAt) <= within {
+			closed = append(closed, d)
+		}
+	}
+	slices.SortFunc(closed, func(a, b post.ClosedDeadline) int {
+		return cmp.Or(a.ClosedAt.Compare(b.ClosedAt), strings.Compare(a.RunID, b.RunID))
+	})
+	return closed, err
+}
+
+// endedSince lists the deadlines whose workflows ended after a time.
+func (l *Outlooks) endedSince(ctx context.Context, since time.Time) (ended []post.ClosedDeadline, err error) {
+	query := fmt.Sprintf("WorkflowType = '%s' AND CloseTime > '%s'", workflows.NameDeadlineWorkflow, since.UTC().Format(time.RFC3339))
+	err = list(ctx, l.Temporal, query, func(info *workflowpb.WorkflowExecutionInfo) {
 		d := post.ClosedDeadline{
 			WorkflowID: info.GetExecution().GetWorkflowId(), RunID: info.GetExecution().GetRunId(), Status: info.GetStatus().String(), ClosedAt: info.GetCloseTime().AsTime(),
 		}
@@ -216,23 +252,12 @@ func (l *Outlooks) closed(ctx context.Context, now time.Time) ([]post.ClosedDead
 				return
 			}
 		}
-		closed = append(closed, d)
+		ended = append(ended, d)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listing deadlines that ended: %w", err)
 	}
-	slices.SortStableFunc(closed, func(a, b post.ClosedDeadline) int { return a.ClosedAt.Compare(b.ClosedAt) })
-	first := l.counted == nil
-	if first {
-		l.counted = map[string]time.Time{}
-	}
-	for i, d := range closed {
-		_, seen := l.counted[d.RunID]
-		closed[i].Fresh = !seen && !first // what ended before this watch began was counted by another
-		l.counted[d.RunID] = d.ClosedAt
-	}
-	maps.DeleteFunc(l.counted, func(_ string, at time.Time) bool { return now.Sub(at) > 2*within })
-	return closed, nil
+	return ended, nil
 }
 
 // ask reads, from time to time, the miners' settings and whether any workflow's tasks fail.

@@ -213,3 +213,46 @@ func TestOutlookOfAProofThatTakesLongerThanAny(t *testing.T) {
 	require.Len(t, o.Deadlines, 2)
 	require.Equal(t, 2*time.Minute, o.Deadlines[1].Forecast, "a tenth of what it has taken, as post.Forecast has it")
 }
+
+// A thousand deadlines end in an hour: all of them are listed once, and then those of the last minutes.
+func TestWhatEndedLongAgoIsNotListedAgain(t *testing.T) {
+	l, s, b := newOutlooks(true, true)
+	old := &workflowpb.WorkflowExecutionInfo{
+		Execution: &commonpb.WorkflowExecution{WorkflowId: "wdpost-f01000-40-7", RunId: "old"}, Status: enums.WORKFLOW_EXECUTION_STATUS_FAILED,
+		CloseTime: timestamppb.New(b.clock.Now().Add(-50 * time.Minute)),
+	}
+	s.closed = []*workflowpb.WorkflowExecutionInfo{old}
+	began := b.clock.Now()
+	listed := func() string {
+		for _, q := range s.queries {
+			if _, since, found := strings.Cut(q, "CloseTime > "); found {
+				return since
+			}
+		}
+		return ""
+	}
+	at := func(t time.Time) string { return "'" + t.UTC().Format(time.RFC3339) + "'" }
+	_, err := l.Read(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, at(began.Add(-time.Hour)), listed())
+
+	b.clock.pass(5 * time.Second)
+	s.queries, s.closed = nil, nil
+	o, err := l.Read(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, at(began.Add(-10*time.Minute)), listed())
+	require.Len(t, o.Closed, 1, "it is remembered")
+
+	s.refuse = "CloseTime"
+	o, err = l.Read(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, o.Problem, "Temporal is busy")
+	require.Len(t, o.Closed, 1, "what is known is not forgotten")
+
+	b.clock.pass(10 * time.Minute)
+	s.refuse, s.queries = "", nil
+	o, err = l.Read(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, o.Closed, "it was an hour ago")
+	require.Equal(t, at(began.Add(-10*time.Minute+5*time.Second)), listed(), "from what was listed last on, not from now")
+}
