@@ -68,7 +68,7 @@ func (l *Outlooks) Read(ctx context.Context) (post.Outlook, error) {
 	if read.err != nil {
 		problems = append(problems, read.err)
 	}
-	if err := l.ask(ctx, o.At); err != nil {
+	if err := l.ask(ctx, o.At, read.boards); err != nil {
 		problems = append(problems, err)
 	}
 	closed, err := l.closed(ctx, o.At)
@@ -260,19 +260,25 @@ func (l *Outlooks) endedSince(ctx context.Context, since time.Time) (ended []pos
 	return ended, nil
 }
 
-// ask reads, from time to time, the miners' settings and whether any workflow's tasks fail.
-func (l *Outlooks) ask(ctx context.Context, now time.Time) error {
+// ask reads, from time to time, the miners' settings and whether the tasks of any workflow fail that was not described with its jobs.
+func (l *Outlooks) ask(ctx context.Context, now time.Time, boards []board) error {
 	if !l.askedAt.IsZero() && now.Sub(l.askedAt) < askEvery {
 		return nil
 	}
 	ours := []string{
 		workflows.NameMinerWorkflow, workflows.NameDeadlineWorkflow, workflows.NameSenderWorkflow, workflows.NameWorkerWorkflow, workflows.NameFleetWorkflow, workflows.NameAlertWorkflow,
 	}
+	described := map[string]bool{}
+	for _, b := range boards {
+		described[b.workflow] = b.proving() && !b.unread
+	}
 	miners := map[abi.ActorID]post.Settings{}
 	var all []*workflowpb.WorkflowExecutionInfo
 	query := fmt.Sprintf("WorkflowType IN ('%s') AND ExecutionStatus = 'Running'", strings.Join(ours, "', '"))
 	err := list(ctx, l.Temporal, query, func(info *workflowpb.WorkflowExecutionInfo) {
-		all = append(all, info)
+		if !described[info.GetExecution().GetWorkflowId()] {
+			all = append(all, info)
+		}
 		var state workflows.MinerState
 		payload := info.GetMemo().GetFields()[workflows.MemoMiner]
 		if payload != nil && converter.GetDefaultDataConverter().FromPayload(payload, &state) == nil {

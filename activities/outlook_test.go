@@ -256,3 +256,13 @@ func TestWhatEndedLongAgoIsNotListedAgain(t *testing.T) {
 	require.Empty(t, o.Closed, "it was an hour ago")
 	require.Equal(t, at(began.Add(-10*time.Minute+5*time.Second)), listed(), "from what was listed last on, not from now")
 }
+
+// With its jobs, a deadline's workflow task is described, too: once is enough.
+func TestADeadlineIsDescribedOnce(t *testing.T) {
+	l, s, b := newOutlooks(true, true)
+	s.deadline("wdpost-f01000-40-7", b.narrow, started, nil)
+	s.miners = append(s.miners, s.boards...) // the query is for all of our workflows
+	_, err := l.Read(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(strings.Join(s.described, " "), "wdpost-f01000-40-7"))
+}
