@@ -215,32 +215,59 @@ func (b AlertBook) Forget(known []string) AlertBook {
 	return after
 }
 
-// bookLimit is how large a book may get as JSON, in bytes. Temporal warns from 512 KiB on, and a heartbeat carries it every few seconds.
-const bookLimit = 256 << 10
+// bookLimit is how large a book may get as JSON, in bytes. It is in every change's signal, in the memo that follows from it, and in a heartbeat
+// every few seconds: each change makes the history of the workflow that keeps it longer by twice that.
+const bookLimit = 128 << 10
 
-// Fit cuts a book so that it can be kept in Temporal: first what is said beyond one line, of the least severe first, then whole alerts.
-// With hundreds of open alerts nobody reads the rest.
+// Fit cuts a book so that it can be kept in Temporal, beginning with the least severe and then the newest: first what is said beyond one line,
+// then all that is said (whoever watches finds it again at his next look), then whole alerts, of which people may be told once more when
+// another daemon watches. With hundreds of open alerts nobody reads the rest.
 func (b AlertBook) Fit() AlertBook {
-	if b.size() <= bookLimit {
+	size := jsonSize(b)
+	if size <= bookLimit {
 		return b
 	}
 	b.Alerts = slices.Clone(b.Alerts)
-	for i := range b.Alerts {
-		b.Alerts[i].Details = ""
+	order := make([]int, len(b.Alerts))
+	for i := range order {
+		order[i] = i
 	}
-	order := slices.Clone(b.Alerts)
-	slices.SortStableFunc(order, func(x, y OpenAlert) int { return cmp.Or(cmp.Compare(x.Severity, y.Severity), x.Since.Compare(y.Since)) })
-	for b.size() > bookLimit && len(order) > 0 {
-		order = order[:len(order)*3/4]
-		b.Alerts = slices.DeleteFunc(b.Alerts, func(a OpenAlert) bool {
-			return !slices.ContainsFunc(order, func(o OpenAlert) bool { return o.Key == a.Key && o.Since.Equal(a.Since) })
-		})
+	slices.SortStableFunc(order, func(i, k int) int {
+		x, y := b.Alerts[k], b.Alerts[i]
+		return cmp.Or(cmp.Compare(x.Severity, y.Severity), x.Since.Compare(y.Since))
+	})
+	gone := map[int]bool{}
+	for _, shorten := range []func(*OpenAlert){
+		func(a *OpenAlert) { a.Details = "" },
+		func(a *OpenAlert) { a.Summary, a.Mend = a.Subject+": the log of the daemon that watches says what", "" },
+		nil, // without it
+	} {
+		for _, i := range order {
+			if size <= bookLimit {
+				break
+			}
+			size -= jsonSize(b.Alerts[i])
+			if shorten == nil {
+				gone[i] = true
+				continue
+			}
+			shorten(&b.Alerts[i])
+			size += jsonSize(b.Alerts[i])
+		}
 	}
+	left := b.Alerts[:0]
+	for i, a := range b.Alerts {
+		if !gone[i] {
+			left = append(left, a)
+		}
+	}
+	b.Alerts = left
 	return b
 }
 
-func (b AlertBook) size() int {
-	text, err := json.Marshal(b)
+// jsonSize is how many bytes something of a book is as JSON.
+func jsonSize(of any) int {
+	text, err := json.Marshal(of)
 	if err != nil {
 		panic(err) // plain data
 	}

@@ -1,6 +1,7 @@
 package post_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -182,19 +183,56 @@ func TestABookChangesWithWhatIsToldOnly(t *testing.T) {
 }
 
 func TestABookFitsIntoTemporal(t *testing.T) {
-	var judged []post.Alert
-	for i := range 2000 {
-		judged = append(judged, post.Alert{
-			Key: fmt.Sprintf("PartitionMissed/f0%04d", i), Severity: post.Critical, Summary: strings.Repeat("s", 300), Details: strings.Repeat("d", 1000), Mend: strings.Repeat("m", 200),
+	const limit = 128 << 10
+	book := func(n int) post.AlertBook {
+		var judged []post.Alert
+		for i := range n {
+			judged = append(judged, post.Alert{
+				Key: fmt.Sprintf("PartitionMissed/f0%04d", i), Subject: fmt.Sprintf("f0%04d", i), Severity: post.Critical,
+				Summary: strings.Repeat("s", 300), Details: strings.Repeat("d", 1000), Mend: strings.Repeat("m", 200),
+			})
+		}
+		judged[0].Severity = post.Warning
+		book, _, _ := post.AlertBook{}.Look(judged, post.Outlook{At: lookedAt}, limits)
+		return book
+	}
+	for name, c := range map[string]struct {
+		alerts, kept int // of them; 0: fewer than all
+		says         func(first, last post.OpenAlert)
+	}{
+		"a few: nothing is cut": {50, 50, func(first, last post.OpenAlert) {
+			require.NotEmpty(t, first.Details)
+			require.NotEmpty(t, last.Details)
+		}},
+		"more: the least severe say less": {100, 100, func(first, last post.OpenAlert) {
+			require.Empty(t, first.Details)
+			require.NotEmpty(t, first.Mend)
+			require.NotEmpty(t, last.Details)
+		}},
+		"hundreds: of all it is known that they were told": {300, 300, func(first, last post.OpenAlert) {
+			require.Empty(t, first.Mend)
+			require.Contains(t, first.Summary, "f00000")
+			require.NotEmpty(t, last.Mend)
+		}},
+		"thousands: the least severe are left out": {3000, 0, func(first, _ post.OpenAlert) {
+			require.Equal(t, post.Critical, first.Severity)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			whole := book(c.alerts)
+			before := whole.Alerts[0].Details
+			fit := whole.Fit()
+			text, err := json.Marshal(fit)
+			require.NoError(t, err)
+			require.LessOrEqual(t, len(text), limit)
+			require.Equal(t, whole.Count, fit.Count)
+			require.Equal(t, before, whole.Alerts[0].Details, "the whole book stays whole")
+			if c.kept > 0 {
+				require.Len(t, fit.Alerts, c.kept)
+			} else {
+				require.Greater(t, len(fit.Alerts), 300)
+			}
+			c.says(fit.Alerts[0], fit.Alerts[len(fit.Alerts)-1])
 		})
 	}
-	judged[1999].Severity = post.Warning
-	book, _, _ := post.AlertBook{}.Look(judged, post.Outlook{At: lookedAt}, limits)
-	fit := book.Fit()
-	require.Less(t, len(fit.Alerts), 1000)
-	require.Greater(t, len(fit.Alerts), 100)
-	require.NotContains(t, keys(fit.Alerts), "f01999", "the least severe go first")
-	require.Equal(t, book.Count, fit.Count)
-	small := raised("a")
-	require.Equal(t, small, small.Fit())
 }
