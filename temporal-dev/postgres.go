@@ -14,8 +14,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+	"github.com/jackc/pgx/v5/stdlib"
 	"go.temporal.io/server/common/auth"
 	"go.temporal.io/server/common/config"
 	"go.temporal.io/server/common/persistence/sql/sqlplugin/postgresql"
@@ -139,15 +140,19 @@ func (p *postgresOptions) connect(ctx context.Context, database string) (*sql.DB
 		"host": {p.Host}, "port": {strconv.Itoa(p.port)}, "user": {p.User}, "application_name": {"temporal-dev"},
 		"sslmode": {p.TLS}, "connect_timeout": {strconv.Itoa(int(connectLimit.Seconds()))},
 	}
-	for name, value := range map[string]string{"password": p.password, "sslrootcert": p.CA, "sslcert": p.Cert, "sslkey": p.Key} {
+	for name, value := range map[string]string{"sslrootcert": p.CA, "sslcert": p.Cert, "sslkey": p.Key} {
 		if value != "" {
 			values.Set(name, value)
 		}
 	}
-	db, err := sql.Open("pgx", "postgres:///"+url.PathEscape(database)+"?"+values.Encode())
+	parsed, err := pgx.ParseConfig("postgres:///" + url.PathEscape(database) + "?" + values.Encode())
 	if err != nil {
 		return nil, p.explain(err, database)
 	}
+	if p.password != "" { // not in the address, which errors quote
+		parsed.Password = p.password
+	}
+	db := stdlib.OpenDB(*parsed)
 	if err := db.PingContext(ctx); err != nil {
 		_ = db.Close()
 		return nil, p.explain(err, database)
@@ -162,6 +167,7 @@ const (
 	codeNotAllowedIn  = "28000"
 	codeNoRight       = "42501"
 	codeDatabaseThere = "42P04"
+	codeNotUnique     = "23505"
 	codeNoTable       = "42P01"
 )
 
@@ -175,9 +181,12 @@ func hasCode(err error, code string) bool {
 func (p *postgresOptions) explain(err error, database string) error {
 	var noHost *net.DNSError
 	var network *net.OpError
+	var wrong *pgconn.ParseConfigError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &wrong) && wrong.Unwrap() != nil:
+		return fmt.Errorf("%s: the options do not fit: %s", p.where(), message(wrong.Unwrap()))
 	case errors.As(err, &noHost):
 		return fmt.Errorf("%s: there is no such host: correct --postgres", p.where())
 	case hasCode(err, codeWrongPassword), hasCode(err, codeNotAllowedIn):

@@ -112,6 +112,24 @@ func TestPostgresRefusals(t *testing.T) {
 	}
 }
 
+// What the driver says of an address quotes it.
+func TestNoPasswordInComplaintsAboutOptions(t *testing.T) {
+	t.Setenv("PGPASSWORD", "s3cret")
+	for name, args := range map[string][]string{
+		"certificates that are not there": {"--postgres-ca", "/none.pem"},
+		"a certificate without its key":   {"--postgres-cert", "/none.pem"},
+		"a key without its certificate":   {"--postgres-tls", "require", "--postgres-key", "/none.pem"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			line := refused(t, exitFailed, append([]string{"schema", "--postgres", "127.0.0.1:1", "--postgres-tls", "verify-full"}, args...)...)
+			wantIn(t, line, "127.0.0.1:1", "options do not fit")
+			if strings.Contains(line, "s3cret") {
+				t.Errorf("the password is told: %s", line)
+			}
+		})
+	}
+}
+
 func TestNewerSchema(t *testing.T) {
 	for _, test := range []struct {
 		a, b string

@@ -12,6 +12,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.temporal.io/server/common/log"
 	v12 "go.temporal.io/server/schema/postgresql/v12"
@@ -156,8 +157,15 @@ func (p *postgresOptions) bringUp(ctx context.Context, w wanted, check bool) (da
 		return state, p.explain(err, w.database)
 	}
 	defer unlock()
-	if err := p.apply(w, state.Before == ""); err != nil {
+	// Whoever had the lock before may have done it: tables that are made twice would be an error, and versions be set back.
+	found, err := readVersion(ctx, db, w.database)
+	if err != nil {
 		return state, p.explain(err, w.database)
+	}
+	if found != w.version {
+		if err := p.apply(w, found == ""); err != nil {
+			return state, p.explain(err, w.database)
+		}
 	}
 	if state.After, err = readVersion(ctx, db, w.database); err != nil {
 		return state, p.explain(err, w.database)
@@ -207,7 +215,7 @@ func (p *postgresOptions) create(ctx context.Context, database string) error {
 	defer db.Close()
 	_, err = db.ExecContext(ctx, `CREATE DATABASE "`+database+`"`) // its name was checked
 	switch {
-	case hasCode(err, codeDatabaseThere): // somebody else was quicker
+	case hasCode(err, codeDatabaseThere), hasCode(err, codeNotUnique): // somebody else was quicker, by a moment in the second case
 		return nil
 	case hasCode(err, codeNoRight):
 		return fmt.Errorf(`%s: user %s may not create databases: let an administrator do it, `+
@@ -274,15 +282,29 @@ func refuseForeign(ctx context.Context, db *sql.DB, database string, p *postgres
 // schemaLock is the number of the advisory lock under which a database is changed: two at once would trip over each other.
 const schemaLock = 0x706f7374736d // "postsm"
 
-// lockSchema waits for whoever else changes the database.
+// schemaLook is how often somebody who waits for schemaLock looks.
+const schemaLook = 200 * time.Millisecond
+
+// lockSchema waits for whoever else changes the database. It asks again and again: a statement that waits would itself be waited for by
+// CREATE INDEX CONCURRENTLY, which the schemas have.
 func lockSchema(ctx context.Context, db *sql.DB) (unlock func(), err error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_lock($1)", int64(schemaLock)); err != nil {
-		_ = conn.Close()
-		return nil, err
+	for mine := false; !mine; {
+		if err := conn.QueryRowContext(ctx, "SELECT pg_try_advisory_lock($1)", int64(schemaLock)).Scan(&mine); err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
+		if !mine {
+			select {
+			case <-time.After(schemaLook):
+			case <-ctx.Done():
+				_ = conn.Close()
+				return nil, ctx.Err()
+			}
+		}
 	}
 	return func() {
 		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)", int64(schemaLock))

@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -127,6 +129,9 @@ func (a *app) onDatabase(ctx context.Context, what, dataDir, file string) error 
 	return a.temporalDev(ctx, []string{what, "--db-file", filepath.Join(cmp.Or(dataDir, home), "temporal.db"), file})
 }
 
+// endsWithin is how long temporal-dev may take to end one of its commands that is interrupted.
+const endsWithin = 10 * time.Second
+
 // temporalDev runs temporal-dev to its end. What it complains of becomes the error.
 func (a *app) temporalDev(ctx context.Context, args []string) error {
 	path, err := sibling("temporal-dev")
@@ -136,6 +141,9 @@ func (a *app) temporalDev(ctx context.Context, args []string) error {
 	var complaint bytes.Buffer
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Stdout, cmd.Stderr = a.stdout, &complaint
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it tidies up
+	cmd.WaitDelay = endsWithin
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	err = cmd.Run()
 	if said := strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(complaint.String()), "temporal-dev:")); err != nil && said != "" {
 		return errors.New(said)

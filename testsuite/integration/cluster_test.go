@@ -4,6 +4,7 @@ import (
 	"context"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -76,6 +77,23 @@ func TestSchemaOnPostgres(t *testing.T) {
 	query("postgres", "CREATE ROLE guest LOGIN PASSWORD 'not-a-secret'")
 	says(1, []string{"guest may not create databases", `OWNER "guest"`}, "--postgres-user", "guest", "--postgres-database", "mine")
 	says(1, []string{"does not let user stranger in"}, "--postgres-user", "stranger")
+}
+
+// Two who bring the same databases up at once: one does it, the other finds it done.
+func TestSchemaTwiceAtOnce(t *testing.T) {
+	t.Parallel()
+	ctx := within(t, time.Minute)
+	p := postgres(t)
+	var both sync.WaitGroup
+	for range 2 {
+		both.Go(func() {
+			code, out := schemaOn(ctx, t, p)
+			assert.Zero(t, code, out)
+		})
+	}
+	both.Wait()
+	code, out := schemaOn(ctx, t, p, "--check")
+	assert.Zero(t, code, out)
 }
 
 // One temporal-dev serves from a database; the next gets it when the first is gone.
