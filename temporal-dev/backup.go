@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -78,25 +79,37 @@ func backup(ctx context.Context, dbFile, to string) (int64, error) {
 		return 0, fmt.Errorf("%s is there already: give another name, or remove it", to)
 	}
 	unfinished := to + unfinishedSuffix
-	if err := os.Remove(unfinished); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return 0, fmt.Errorf("write the copy: %w", err)
-	}
 	defer os.Remove(unfinished) // not there any more when all went well
-	db, err := sql.Open(sqliteDriver, "file:"+uriPath(dbFile)+"?mode=rw&_pragma=busy_timeout=10000")
-	if err != nil {
-		return 0, fmt.Errorf("read %s: %w", dbFile, err)
-	}
-	defer db.Close()
-	if _, err := db.ExecContext(ctx, "VACUUM INTO ?", unfinished); err != nil {
-		return 0, fmt.Errorf("copy %s to %s: %w", dbFile, unfinished, err)
+	if err := copyDatabase(ctx, dbFile, unfinished); err != nil {
+		return 0, err
 	}
 	if err := checkCopy(ctx, unfinished); err != nil {
 		return 0, err
 	}
-	if err := os.Chmod(unfinished, 0o600); err != nil { // it holds all that workflows know
-		return 0, fmt.Errorf("write the copy: %w", err)
-	}
 	return settle(unfinished, to)
+}
+
+// copyDatabase writes what a database holds, its log included, into a new file for nobody else's eyes: it holds all that workflows know.
+func copyDatabase(ctx context.Context, from, to string) error {
+	if err := os.Remove(to); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("write the copy: %w", err)
+	}
+	empty, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("write the copy: %w", err)
+	}
+	if err := empty.Close(); err != nil {
+		return fmt.Errorf("write the copy: %w", err)
+	}
+	db, err := sql.Open(sqliteDriver, "file:"+uriPath(from)+"?mode=rw&_pragma=busy_timeout=10000")
+	if err != nil {
+		return fmt.Errorf("read %s: %w", from, err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(ctx, "VACUUM INTO ?", to); err != nil {
+		return fmt.Errorf("copy %s to %s: %w", from, to, err)
+	}
+	return nil
 }
 
 // checkCopy reads a copy through: a backup that cannot be used is none.
@@ -166,35 +179,57 @@ func restore(ctx context.Context, dbFile, from string, now time.Time) (aside str
 	}
 	defer lock.release()
 	unfinished := dbFile + unfinishedSuffix
-	if err := copyFile(from, unfinished); err != nil {
+	defer os.Remove(unfinished) // not there any more when all went well
+	if err := copyDatabase(ctx, from, unfinished); err != nil {
 		return "", err
 	}
-	name := dbFile + ".before-" + now.UTC().Format("20060102T150405Z")
-	for _, suffix := range []string{"-wal", "-shm", ""} {
-		switch err := os.Rename(dbFile+suffix, name+suffix); {
-		case err == nil && suffix == "":
-			aside = name
-		case err != nil && !errors.Is(err, os.ErrNotExist):
-			return "", fmt.Errorf("put %s aside: %w", dbFile+suffix, err)
-		}
+	if err := giveToOwner(unfinished, dbFile); err != nil {
+		return "", err
+	}
+	if aside, err = putAside(dbFile, dbFile+".before-"+now.UTC().Format("20060102T150405Z")); err != nil {
+		return "", err
 	}
 	_, err = settle(unfinished, dbFile)
 	return aside, err
 }
 
-func copyFile(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return fmt.Errorf("read the backup: %w", err)
+// putAside gives a database another name, if there is one, and takes its log away from the old name. The database itself keeps the old
+// name, too, where the file system can do that: a restore that is cut off here must not look like a database that is still to be made.
+func putAside(dbFile, name string) (aside string, err error) {
+	for _, suffix := range []string{"-wal", "-shm"} {
+		if err := os.Rename(dbFile+suffix, name+suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return "", fmt.Errorf("put %s aside: %w", dbFile+suffix, err)
+		}
 	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("write the database: %w", err)
+	err = os.Link(dbFile, name)
+	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrExist) {
+		err = os.Rename(dbFile, name)
 	}
-	_, err = io.Copy(out, in)
-	if err := errors.Join(err, out.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", to, err)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("put %s aside: %w", dbFile, err)
+	}
+	return name, nil
+}
+
+// giveToOwner gives a file that root has made to whom the database, or else its folder, belongs: the server that opens it is not root.
+func giveToOwner(file, dbFile string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := os.Stat(dbFile)
+	if errors.Is(err, os.ErrNotExist) {
+		info, err = os.Stat(filepath.Dir(dbFile))
+	}
+	if err != nil {
+		return fmt.Errorf("whose the database is: %w", err)
+	}
+	if owner, known := info.Sys().(*syscall.Stat_t); known {
+		if err := os.Chown(file, int(owner.Uid), int(owner.Gid)); err != nil {
+			return fmt.Errorf("give the database to its owner: %w", err)
+		}
 	}
 	return nil
 }

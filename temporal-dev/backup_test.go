@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -46,10 +47,35 @@ func TestBackupWhileItRuns(t *testing.T) {
 	}
 	p.stop()
 
-	p = start(t, aside, "--headless")
+	commanded(t, "restore", "--db-file", db, aside) // on second thoughts
+	p = start(t, db, "--headless")
 	c = dial(t, p)
 	work(t, c)
-	finish(t, c, "after", 4) // what was put aside is whole
+	finish(t, c, "after", 4) // what was put aside is whole, with its log
+}
+
+// A restore by root is not the server's user's end.
+func TestRestoredForItsOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	dir := t.TempDir()
+	db, copied := filepath.Join(dir, "temporal.db"), filepath.Join(dir, "copy.db")
+	if err := createDatabase(t.Context(), db); err != nil {
+		t.Fatal(err)
+	}
+	commanded(t, "backup", "--db-file", db, copied)
+	if err := os.Chown(db, 12345, 12346); err != nil {
+		t.Fatal(err)
+	}
+	commanded(t, "restore", "--db-file", db, copied)
+	info, err := os.Stat(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if owner := info.Sys().(*syscall.Stat_t); owner.Uid != 12345 || owner.Gid != 12346 {
+		t.Errorf("it is %d:%d's", owner.Uid, owner.Gid)
+	}
 }
 
 func TestRefusedCopies(t *testing.T) {
