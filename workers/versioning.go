@@ -108,7 +108,9 @@ type DaemonVersion struct {
 	Current bool      `json:"current"`
 	Since   time.Time `json:"since"`   // Temporal has known it
 	Open    int64     `json:"open"`    // deadlines pinned to it that are not over
-	Polling bool      `json:"polling"` // a daemon of it runs
+	Polling bool      `json:"polling"` // a daemon of it runs, if its clock goes as ours does
+
+	heard time.Time // when one was heard last, by its own clock; zero: none is listed, or the server keeps no list
 }
 
 // DaemonVersions are the versions of daemons, the current one first, then the newest. None: versioning was never on.
@@ -122,13 +124,14 @@ func DaemonVersions(ctx context.Context, temporal client.Client, namespace strin
 	if err != nil {
 		return nil, fmt.Errorf("listing the versions of daemons: %w", err)
 	}
-	polling, err := pollingBuilds(ctx, temporal, namespace)
+	heard, listed, err := heardBuilds(ctx, temporal, namespace)
 	if err != nil {
 		return nil, err
 	}
 	var out []DaemonVersion
 	for _, summary := range described.Info.VersionSummaries {
-		v := DaemonVersion{BuildID: summary.Version.BuildID, Since: summary.CreateTime, Polling: polling(summary.Version.BuildID)}
+		v := DaemonVersion{BuildID: summary.Version.BuildID, Since: summary.CreateTime, heard: heard[summary.Version.BuildID]}
+		v.Polling = !listed || time.Since(v.heard) < daemonGone
 		at := described.Info.RoutingConfig.CurrentVersion
 		v.Current = at != nil && at.BuildID == v.BuildID
 		counted, err := temporal.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{Query: pinnedTo(v.BuildID)})
@@ -156,9 +159,10 @@ func pinnedTo(build string) string {
 // daemonGone is for how long a daemon may not have been heard of: its process tells every otherBeats that it is there.
 const daemonGone = 4 * otherBeats
 
-// pollingBuilds says whether daemons of a version run. On a server without a list of workers nobody knows: all of them do.
-func pollingBuilds(ctx context.Context, temporal client.Client, namespace string) (func(build string) bool, error) {
-	alive := map[string]bool{}
+// heardBuilds says when daemons of each version were heard of last, by their own clocks. On a server without a list of workers (listed is
+// false) nobody knows whether any runs: all of them do.
+func heardBuilds(ctx context.Context, temporal client.Client, namespace string) (heard map[string]time.Time, listed bool, err error) {
+	heard = map[string]time.Time{}
 	var page []byte
 	for {
 		list, err := temporal.WorkflowService().ListWorkers(ctx, &workflowservice.ListWorkersRequest{
@@ -166,20 +170,21 @@ func pollingBuilds(ctx context.Context, temporal client.Client, namespace string
 		})
 		var missing *serviceerror.Unimplemented
 		if errors.As(err, &missing) {
-			return func(string) bool { return true }, nil
+			return heard, false, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("listing daemons: %w", err)
+			return heard, false, fmt.Errorf("listing daemons: %w", err)
 		}
 		//lint:ignore SA1019 its successor does not have the heartbeats, and a dead daemon stays in the list for minutes
 		for _, info := range list.GetWorkersInfo() {
 			beat := info.GetWorkerHeartbeat()
-			if beat.GetStatus() == enums.WORKER_STATUS_RUNNING && time.Since(beat.GetHeartbeatTime().AsTime()) < daemonGone {
-				alive[beat.GetDeploymentVersion().GetBuildId()] = true
+			build, at := beat.GetDeploymentVersion().GetBuildId(), beat.GetHeartbeatTime().AsTime()
+			if beat.GetStatus() == enums.WORKER_STATUS_RUNNING && at.After(heard[build]) {
+				heard[build] = at
 			}
 		}
 		if page = list.GetNextPageToken(); len(page) == 0 {
-			return func(build string) bool { return alive[build] }, nil
+			return heard, true, nil
 		}
 	}
 }

@@ -2,6 +2,7 @@ package workers
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/workflow"
@@ -73,4 +74,21 @@ func TestVersionsThatNobodyRuns(t *testing.T) {
 			require.Equal(t, c.stranded, told)
 		})
 	}
+}
+
+// A daemon whose clock is minutes behind is there as long as its heartbeats move.
+func TestAVersionWhoseClockIsBehindIsThere(t *testing.T) {
+	var watch versionWatch
+	at := time.Unix(1000, 0)
+	look := func(heard time.Time) bool {
+		takeOver, _ := watch.look("new", []DaemonVersion{{BuildID: "old", Current: true, heard: heard}})
+		return takeOver
+	}
+	for range 5 {
+		require.False(t, look(at))
+		at = at.Add(time.Minute)
+	}
+	require.False(t, look(at), "it was killed a moment ago")
+	require.False(t, look(at))
+	require.True(t, look(at), "and is not back")
 }

@@ -16,16 +16,27 @@ const (
 )
 
 // versionWatch counts for how many looks a version has had no daemon.
-type versionWatch struct{ gone map[string]int }
+type versionWatch struct {
+	gone  map[string]int
+	heard map[string]time.Time // of each version, at the last look
+}
+
+// there says whether a daemon of a version runs: one was heard since the last look. Its clock may be wrong, and it must not lose its version's
+// place to another for that.
+func (w *versionWatch) there(v DaemonVersion) bool {
+	last, known := w.heard[v.BuildID]
+	w.heard[v.BuildID] = v.heard
+	return v.Polling || known && v.heard.After(last)
+}
 
 // look says whether this daemon's version must become current, because no daemon of the current one runs and nothing would begin,
 // and of which versions open deadlines stand still. Each is told once.
 func (w *versionWatch) look(mine string, versions []DaemonVersion) (takeOver bool, stranded []DaemonVersion) {
 	if w.gone == nil {
-		w.gone = map[string]int{}
+		w.gone, w.heard = map[string]int{}, map[string]time.Time{}
 	}
 	for _, v := range versions {
-		if v.Polling || v.BuildID == mine || !v.Current && v.Open == 0 {
+		if w.there(v) || v.BuildID == mine || !v.Current && v.Open == 0 {
 			delete(w.gone, v.BuildID)
 			continue
 		}
