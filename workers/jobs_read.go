@@ -197,8 +197,10 @@ func (r *JobReader) describeThese(ctx context.Context, rows []Row, which []int, 
 		})
 	}
 	group.Wait()
-	for _, known := range fresh {
-		r.known[known.listed.RunID] = known
+	for n, known := range fresh {
+		if errs[n] == nil { // else it is described at the next reading, before others
+			r.known[known.listed.RunID] = known
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -63,7 +63,7 @@ func (j Job) where() string {
 
 // ResetJobs has the running workflow of a deadline run partitions again now, with their tries back at 0. It needs a running daemon.
 func ResetJobs(ctx context.Context, c client.Client, workflowID string, partitions []uint64) error {
-	err := order(ctx, c, workflowID, workflows.UpdateReset, nil, workflows.ResetJobs{Partitions: partitions})
+	err := order(ctx, c, daemonLimit, workflowID, workflows.UpdateReset, nil, workflows.ResetJobs{Partitions: partitions})
 	var refused *temporal.ApplicationError
 	switch {
 	case errors.As(err, &refused):

@@ -21,36 +21,25 @@ import (
 // ErrNoMiner means that there is no workflow of that miner.
 var ErrNoMiner = errors.New("nobody watches it")
 
-// minerOrderLimit is how long an order to a miner's workflow may take: a daemon runs it in milliseconds.
-const minerOrderLimit = 10 * time.Second
-
 // OrderMiner gives a miner's workflow an order, one of its Updates. It needs a running daemon: without one it fails with ErrNoDaemon.
 func OrderMiner(ctx context.Context, c client.Client, miner abi.ActorID, update string, args ...any) error {
-	limited, cancel := context.WithTimeout(ctx, minerOrderLimit)
-	defer cancel()
-	handle, err := c.UpdateWorkflow(limited, client.UpdateWorkflowOptions{
-		WorkflowID: workflows.MinerWorkflowID(miner), UpdateName: update, Args: args, WaitForStage: client.WorkflowUpdateStageCompleted,
-	})
-	if err == nil {
-		err = handle.Get(limited, nil)
-	}
+	err := order(ctx, c, daemonLimit, workflows.MinerWorkflowID(miner), update, nil, args...)
 	var refused *temporal.ApplicationError
 	switch {
-	case err == nil:
-		return nil
 	case notFound(err):
-		return fmt.Errorf("miner %s: %w", post.MinerName(miner), ErrNoMiner)
-	case ctx.Err() == nil && tookTooLong(limited, err):
-		return fmt.Errorf("miner %s: %w", post.MinerName(miner), ErrNoDaemon)
+		err = ErrNoMiner
 	case errors.As(err, &refused):
-		return fmt.Errorf("miner %s: %s", post.MinerName(miner), refused.Message())
+		err = errors.New(refused.Message()) // the workflow's own words
 	}
-	return fmt.Errorf("miner %s: %s: %w", post.MinerName(miner), update, err)
+	if err != nil {
+		return fmt.Errorf("miner %s: %w", post.MinerName(miner), err)
+	}
+	return nil
 }
 
 // StartMiner starts the workflow of a miner that has none. No daemon needs to run for it.
 func StartMiner(ctx context.Context, t config.Temporal, c client.Client, in workflows.WatchInput, log *slog.Logger) error {
-	limited, cancel := context.WithTimeout(ctx, minerOrderLimit)
+	limited, cancel := context.WithTimeout(ctx, daemonLimit)
 	defer cancel()
 	// A workflow that carries an attribute which the server does not know is refused, and no daemon may have run here yet.
 	if err := registerAttributes(limited, t, c, log); err != nil {

@@ -16,6 +16,9 @@ import (
 // long for an order that was given before.
 const orderLimit = 25 * time.Second
 
+// daemonLimit is how long an order may take that no worker has to take.
+const daemonLimit = 10 * time.Second
+
 // Errors of Order, to be told with errors.Is.
 var (
 	ErrNoWorker = errors.New("there is no such worker")
@@ -27,7 +30,7 @@ var (
 // the workflow has recorded it for later. It needs a running daemon.
 func Order(ctx context.Context, temporal client.Client, worker, update string, args ...any) (workflows.Told, error) {
 	var told workflows.Told
-	err := order(ctx, temporal, workflows.WorkerWorkflowID(worker), update, &told, args...)
+	err := order(ctx, temporal, orderLimit, workflows.WorkerWorkflowID(worker), update, &told, args...)
 	if notFound(err) {
 		err = ErrNoWorker
 	}
@@ -37,9 +40,9 @@ func Order(ctx context.Context, temporal client.Client, worker, update string, a
 	return told, nil
 }
 
-// order gives a workflow an Update and waits for its result. Without a daemon it is ErrNoDaemon, after orderLimit.
-func order(ctx context.Context, temporal client.Client, workflowID, update string, result any, args ...any) error {
-	limited, cancel := context.WithTimeout(ctx, orderLimit)
+// order gives a workflow an Update and waits for its result. Without a daemon it is ErrNoDaemon, after limit.
+func order(ctx context.Context, temporal client.Client, limit time.Duration, workflowID, update string, result any, args ...any) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	handle, err := temporal.UpdateWorkflow(limited, client.UpdateWorkflowOptions{
 		WorkflowID: workflowID, UpdateName: update, Args: args, WaitForStage: client.WorkflowUpdateStageCompleted,
