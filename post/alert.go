@@ -82,8 +82,9 @@ const (
 
 // Judge says what is wrong, each cause once. What it gives may come and go from look to look: see AlertBook.
 func Judge(o Outlook, l Limits) []Alert {
-	j := &judge{Outlook: o, limits: l}
+	j := &judge{Outlook: o, limits: l, running: map[string]bool{}}
 	for _, d := range o.Deadlines {
+		j.running[d.WorkflowID] = true
 		j.open(d)
 	}
 	for _, d := range latest(o.Closed) {
@@ -100,8 +101,9 @@ func Judge(o Outlook, l Limits) []Alert {
 // judge is one judgement under way.
 type judge struct {
 	Outlook
-	limits Limits
-	alerts []Alert
+	limits  Limits
+	running map[string]bool // workflows of deadlines
+	alerts  []Alert
 }
 
 // add takes an alert in; key names its cause among those of its kind.

@@ -59,6 +59,7 @@ func (b AlertBook) Open() []OpenAlert {
 // that is not found in an outlook with a problem may only not have been seen.
 func (b AlertBook) Look(judged []Alert, o Outlook, l Limits) (after AlertBook, raised, over []OpenAlert) {
 	now := o.At
+	shown := o.shown()
 	after = AlertBook{Count: b.Count}
 	found := map[string]bool{}
 	for _, a := range judged {
@@ -84,7 +85,7 @@ func (b AlertBook) Look(judged []Alert, o Outlook, l Limits) (after AlertBook, r
 		}
 		a.Told = slices.Clone(a.Told)
 		switch {
-		case !a.Over.IsZero(), o.Problem != "", !a.Until.IsZero() && now.Before(a.Until) && !o.shows(a.Deadline):
+		case !a.Over.IsZero(), o.Problem != "", !a.Until.IsZero() && now.Before(a.Until) && !shown[a.Deadline]:
 		case a.Gone.IsZero():
 			a.Gone = now
 		}
@@ -112,9 +113,13 @@ func (a OpenAlert) done(now time.Time) bool {
 	return !a.Over.IsZero() && (len(a.Told) == 0 || now.Sub(a.Over) >= overFor)
 }
 
-// shows says whether a deadline's workflow runs, so that what is not found there is not so.
-func (o Outlook) shows(deadline string) bool {
-	return slices.ContainsFunc(o.Deadlines, func(d OpenDeadline) bool { return d.Deadline.JobIDs().String() == deadline })
+// shown are the deadlines whose workflow runs, so that what is not found there is not so.
+func (o Outlook) shown() map[string]bool {
+	shown := map[string]bool{}
+	for _, d := range o.Deadlines {
+		shown[d.Deadline.JobIDs().String()] = true
+	}
+	return shown
 }
 
 // index is where the entry of a cause is that is not over; -1: there is none.

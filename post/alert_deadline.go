@@ -120,10 +120,12 @@ func (j *judge) missed(r Result, which []uint64, from time.Time) {
 // latest gives, of the runs of each deadline's workflow, the one that ended last.
 func latest(closed []ClosedDeadline) []ClosedDeadline {
 	var last []ClosedDeadline
+	at := map[string]int{} // of each workflow's run in last
 	for _, d := range closed {
-		i := slices.IndexFunc(last, func(l ClosedDeadline) bool { return l.WorkflowID == d.WorkflowID })
+		i, known := at[d.WorkflowID]
 		switch {
-		case i < 0:
+		case !known:
+			at[d.WorkflowID] = len(last)
 			last = append(last, d)
 		case d.ClosedAt.After(last[i].ClosedAt):
 			last[i] = d
@@ -137,8 +139,7 @@ const completed = "Completed"
 
 // closed judges a deadline whose workflow has ended. One that runs again is judged by that.
 func (j *judge) closed(d ClosedDeadline) {
-	again := slices.ContainsFunc(j.Deadlines, func(o OpenDeadline) bool { return o.WorkflowID == d.WorkflowID })
-	if again || j.At.Sub(d.ClosedAt) >= j.limits.Keep {
+	if j.running[d.WorkflowID] || j.At.Sub(d.ClosedAt) >= j.limits.Keep {
 		return
 	}
 	if which, missed := d.Missed(j.Epoch); missed {
