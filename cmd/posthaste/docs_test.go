@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -84,6 +85,11 @@ func checkCommand(t *testing.T, line string) {
 			require.True(t, has(cmd, name), "posthaste %s: %s has no %s", line, cmd.CommandPath(), name)
 		}
 		return
+	}
+	if strings.ContainsAny(line, "[…") {
+		rest = slices.DeleteFunc(rest, func(word string) bool { return !strings.HasPrefix(word, "--") && !strings.HasPrefix(word, "[--") })
+	} else if err := cmd.ParseFlags(rest); err == nil && cmd.Flags().NArg() > 0 {
+		require.NoError(t, cmd.Args(cmd, cmd.Flags().Args()), "posthaste %s", line)
 	}
 	for _, word := range rest {
 		name, isFlag := strings.CutPrefix(word, "--")
