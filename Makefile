@@ -18,6 +18,8 @@ ifneq ($(filter --%,$(MAKECMDGOALS)),)
     $(eval $(OPTIONS): ; @:)
   endif
 endif
+# `make demo -- --break=card`: a variable of that name to make, which would drop it without a word.
+override ARGS += $(filter --%,$(MAKEOVERRIDES))
 
 .PHONY: help
 help: ## this list

@@ -21,7 +21,7 @@ import (
 func newMinerPause(a *app) *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
-		Use:   "pause NAME…",
+		Use:   "pause MINER…",
 		Short: "Issue no new deadlines of miners, until resumed; those under way go on",
 		Long: "Issue no new deadlines of miners, until resumed; those under way go on.\n\n" +
 			"A deadline that closes while its miner is paused is missed, unless it was issued before: some epochs before it opens.",
@@ -56,7 +56,7 @@ func underWay(v workers.MinerView) string {
 
 func newMinerResume(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:               "resume NAME…",
+		Use:               "resume MINER…",
 		Short:             "Issue the deadlines of paused miners again",
 		Example:           `  posthaste miner resume f01000 f01001`,
 		Args:              cobra.MinimumNArgs(1),
@@ -76,7 +76,7 @@ func newMinerResume(a *app) *cobra.Command {
 func newMinerRemove(a *app) *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
-		Use:   "remove NAME…",
+		Use:   "remove MINER…",
 		Short: "Watch miners no more, whatever daemons' files say, until added again; deadlines under way go on",
 		Long: "Watch miners no more, whatever daemons' files say, until added again; deadlines under way go on.\n\n" +
 			"The removal is kept in the miner's workflow, which goes on without issuing anything: a posthaste.toml that still names the miner\n" +
@@ -172,7 +172,7 @@ func newMinerAdd(a *app) *cobra.Command {
 	var sender, pool string
 	var policy []string
 	cmd := &cobra.Command{
-		Use:   "add NAME…",
+		Use:   "add MINER…",
 		Short: "Watch miners that no daemon's file names, or lift a removal",
 		Long: "Watch miners that no daemon's file names, or lift a removal.\n\n" +
 			"The settings are the defaults of [policy], with what the flags say, whatever daemons' files have there; given again, those of an\n" +

@@ -24,10 +24,11 @@ to the current one and end in the one that began them. A version without open de
 		Example: `  posthaste temporal versions`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			versions, _, err := a.daemonVersions(cmd)
+			versions, c, err := a.daemonVersions(cmd)
 			if err != nil {
 				return err
 			}
+			defer c.Close()
 			if asJSON {
 				return printJSON(a.stdout, versions)
 			}
@@ -90,7 +91,7 @@ func (a *app) daemonVersions(cmd *cobra.Command) ([]workers.DaemonVersion, *conn
 	versions, err := workers.DaemonVersions(ctx, c, c.Namespace)
 	if err != nil {
 		c.Close()
-		return nil, nil, err
+		return nil, nil, c.explain(err)
 	}
 	return versions, c, nil
 }
