@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
@@ -31,13 +32,7 @@ func AlertWorkflow(ctx workflow.Context, book post.AlertBook) error {
 			return err
 		}
 	}
-	for {
-		var book post.AlertBook
-		if !a.changes.ReceiveAsync(&book) {
-			break
-		}
-		a.take(book)
-	}
+	a.drain()
 	return workflow.NewContinueAsNewError(ctx, AlertWorkflow, a.book)
 }
 
@@ -67,22 +62,34 @@ func (a *alertRun) watch(ctx workflow.Context) error {
 	return nil
 }
 
-// listen takes the changes that the activity tells.
+// listen takes the changes that the activity tells. Those that come together are shown once: each showing has the whole book in the history.
 func (a *alertRun) listen(ctx workflow.Context) {
 	for {
 		var book post.AlertBook
 		if !a.changes.Receive(ctx, &book) {
 			return
 		}
-		if a.take(book) {
+		newer := a.take(book)
+		if a.drain() || newer {
 			a.show(ctx)
 		}
 	}
 }
 
-// take keeps a book unless it is older than what is known.
+// drain takes the changes that have come, and says whether any was news.
+func (a *alertRun) drain() (newer bool) {
+	for {
+		var book post.AlertBook
+		if !a.changes.ReceiveAsync(&book) {
+			return newer
+		}
+		newer = a.take(book) || newer
+	}
+}
+
+// take keeps a book unless it is older than what is known, and says whether it is another.
 func (a *alertRun) take(book post.AlertBook) bool {
-	if book.Count < a.book.Count {
+	if book.Count < a.book.Count || reflect.DeepEqual(book, a.book) {
 		return false
 	}
 	a.book = book

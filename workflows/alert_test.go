@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
@@ -33,7 +34,10 @@ func watchingBooks(t *testing.T, from post.AlertBook, watch func(env *testsuite.
 	env.RegisterWorkflowWithOptions(workflows.AlertWorkflow, workflow.RegisterOptions{Name: workflows.NameAlertWorkflow})
 	env.RegisterActivityWithOptions(func(ctx context.Context, book post.AlertBook) error { return watch(env, ctx, book) },
 		activity.RegisterOptions{Name: workflows.ActivityWatchAlerts})
+	shown := 0
+	env.OnUpsertMemo(mock.Anything).Run(func(mock.Arguments) { shown++ }).Return(nil)
 	env.ExecuteWorkflow(workflows.NameAlertWorkflow, from)
+	require.LessOrEqual(t, shown, 2, "what comes at once is shown once, and what is known already is not")
 	var next *workflow.ContinueAsNewError
 	require.ErrorAs(t, env.GetWorkflowError(), &next)
 	var book post.AlertBook
@@ -47,6 +51,7 @@ func TestAlertsAreHandedOn(t *testing.T) {
 		require.Equal(t, fencedBook(3), book, "whoever watches hears what was told before")
 		env.SignalWorkflow(workflows.SignalAlerts, fencedBook(7))
 		env.SignalWorkflow(workflows.SignalAlerts, post.AlertBook{Count: 5})
+		env.SignalWorkflow(workflows.SignalAlerts, fencedBook(7))
 		env.SetContinueAsNewSuggested(true)
 		return nil
 	})
