@@ -46,7 +46,7 @@ test: build tools params check debian-test ## all tests: unit, workflow, replay,
 	cd testsuite/lotusdevnet && GOFLAGS= go test ./report/... ./options/...
 
 .PHONY: bench
-bench: build params ## the figures of docs/performance.md: name, value, unit, goal, ok or short
+bench: build tools params ## the figures of docs/performance.md: name, value, unit, goal, ok or short
 	@FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) go run ./testsuite/bench
 
 .PHONY: screenshots

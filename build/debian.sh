@@ -56,12 +56,14 @@ services_of() {
   esac
 }
 
-# The way of Debian to say that no service may be started now (policy-rc.d(8)). Containers have such a file; ours goes away again.
+# The way of Debian to say that no service may be started now (policy-rc.d(8)). Containers have such a file; ours goes away again, also
+# one that a run left behind which was killed.
 policy=/usr/sbin/policy-rc.d
+ours="of build/debian.sh of posthaste, for as long as it installs packages"
 forbid_services() {
-  [ -e "$policy" ] && return
+  [ -e "$policy" ] && ! grep -qF "$ours" "$policy" && return
   trap allow_services EXIT
-  printf '#!/bin/sh\n# of build/debian.sh of posthaste, for as long as it installs packages\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null &&
+  printf '#!/bin/sh\n# %s\nexit 101\n' "$ours" | "${as_root[@]}" tee "$policy" >/dev/null &&
     "${as_root[@]}" chmod 755 "$policy"
 }
 allow_services() { "${as_root[@]}" rm -f "$policy"; }
