@@ -51,8 +51,8 @@ func newProvingCompute(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&ask.pool, "pool", "", "the GPU `tag` of cards to prove on; without it, what the miner's deadlines go to")
 	cmd.Flags().BoolVar(&ask.dryRun, "dry-run", false, "do everything but the proof")
 	cmd.Flags().BoolVar(&ask.asJSON, "json", false, "print one JSON object, and no progress")
-	cmd.Flags().DurationVar(&ask.patience, "wait", time.Minute, "how `long` a partition waits while nobody can take it")
-	cmd.Flags().DurationVar(&ask.limit, "limit", 2*time.Hour, "how `long` a proof may take, with its waiting for a card")
+	cmd.Flags().DurationVar(&ask.patience, "wait", time.Minute, "how long a partition waits while nobody can take it")
+	cmd.Flags().DurationVar(&ask.limit, "limit", 2*time.Hour, "how long a proof may take, with its waiting for a card")
 	completeFlag(cmd, "pool", a.completePools())
 	return cmd
 }

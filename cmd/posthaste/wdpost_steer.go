@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +31,9 @@ func newWdpostReset(a *app) *cobra.Command {
 			if failed == (len(args) > 0) {
 				return errors.New("name jobs, or give --all-failed")
 			}
+			if miner != "" && !failed {
+				return errors.New("--miner goes with --all-failed; a job's ID names its miner")
+			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, names []string) error {
@@ -50,13 +54,15 @@ func newWdpostReset(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if len(list.Jobs) == 0 {
-				fmt.Fprintln(a.stdout, "No job has failed.")
+			// Nobody who asks for all of them means those that are too late.
+			open := slices.DeleteFunc(slices.Clone(list.Jobs), func(j workers.Job) bool { return !j.Open() })
+			if len(open) == 0 {
+				fmt.Fprintln(a.stdout, "No job has failed whose deadline is open.")
 			}
-			return a.reset(cmd.Context(), c, list.Jobs, nil, list)
+			return a.reset(cmd.Context(), c, open, nil, list)
 		},
 	}
-	cmd.Flags().BoolVar(&failed, "all-failed", false, "all that have failed")
+	cmd.Flags().BoolVar(&failed, "all-failed", false, "all that have failed and whose deadlines are open")
 	cmd.Flags().StringVar(&miner, "miner", "", "with --all-failed: only those of this `miner`, such as f01000")
 	completeFlag(cmd, "miner", a.completeMiners())
 	return cmd
