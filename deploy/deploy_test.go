@@ -57,6 +57,8 @@ func read(t *testing.T, path string, decode func([]byte, any) error, into any) {
 
 // Every cause that webhooks are told of has an alert here under the same name, and what only Prometheus can see has one, too.
 func TestRulesAreComplete(t *testing.T) {
+	runbook, err := os.ReadFile("../docs/operations.md")
+	require.NoError(t, err)
 	want := []string{"PosthasteNoDaemon", "PosthasteWorkerDown"}
 	for _, kind := range post.AlertKinds {
 		want = append(want, "Posthaste"+string(kind))
@@ -69,6 +71,7 @@ func TestRulesAreComplete(t *testing.T) {
 			assert.NotEmpty(t, r.Annotations[annotation], "%s: %s", r.Alert, annotation)
 		}
 		assert.Equal(t, "docs/operations.md#"+strings.ToLower(strings.TrimPrefix(r.Alert, "Posthaste")), r.Annotations["runbook"])
+		assert.Contains(t, string(runbook), "\n### "+strings.TrimPrefix(r.Alert, "Posthaste")+"\n", "the runbook says what to do")
 	}
 	assert.ElementsMatch(t, want, have)
 }
