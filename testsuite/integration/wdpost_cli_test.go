@@ -64,7 +64,7 @@ func TestJobCommands(t *testing.T) {
 	f.reported(ctx, t)
 	assert.Contains(t, f.does(ctx, t, "wdpost", "list"), "No job is under way")
 
-	brief := f.issue(ctx, t, load.Work{Miner: miner, Epochs: 14, Set: once})
+	brief := f.issue(ctx, t, load.Work{Miner: miner, Epochs: 22, Set: once})
 	d := f.issue(ctx, t, load.Work{Miner: miner, Partitions: 2, Set: once})
 	for i := range uint64(2) {
 		j := f.job(ctx, t, d.JobID(i), "failed", func(j workers.Job) bool { return j.State == workers.JobFailed })
