@@ -17,9 +17,11 @@ export GOFLAGS='' CGO_ENABLED=0
 # "go install" of tctl is refused for its version list, so it is built in a copy of the module.
 build_tctl() {
   [ -x "$home/tctl-$TCTL" ] && return
-  local module work
-  module=$(cd / && GOFLAGS=-mod=mod go mod download -json "github.com/temporalio/tctl@$TCTL" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
-  [ -d "$module" ] || die "the Go module tctl $TCTL could not be downloaded; check GOPROXY and the network"
+  local answer module work
+  # It says in its answer what went wrong, too.
+  answer=$(cd / && GOFLAGS=-mod=mod go mod download -json "github.com/temporalio/tctl@$TCTL" 2>&1) || true
+  module=$(sed -n 's/^\t"Dir": "\(.*\)",$/\1/p' <<<"$answer")
+  [ -d "$module" ] || die "the Go module tctl $TCTL could not be downloaded; check GOPROXY and the network: $(sed -n 's/^\t"Error": "\(.*\)"$/\1/p' <<<"$answer")"
   work="$home/work-tctl-$TCTL"
   rm -rf "$work"; cp -r "$module" "$work"; chmod -R u+w "$work"
   (cd "$work" && step "tctl $TCTL" '^[a-z].*/|^[a-z]+$' 650 go build -v -o "$work/tctl.built" ./cmd/tctl)
