@@ -34,6 +34,8 @@ func (j Job) CanReset() (ResetWay, error) {
 		return ResetNot, fmt.Errorf("it is posted%s: there is nothing to run again", j.where())
 	case !j.Open():
 		return ResetNot, fmt.Errorf("its deadline closed at epoch %d, %s ago: the chain takes no proof any more", j.Deadline.Close, post.Count(int(-*j.EpochsLeft), "epoch"))
+	case j.sawClose():
+		return ResetNot, fmt.Errorf("its deadline closed at epoch %d, as its workflow saw: the chain takes no proof any more", j.Deadline.Close)
 	case j.Status == enums.WORKFLOW_EXECUTION_STATUS_COMPLETED.String():
 		return ResetNot, errors.New("its deadline's workflow has completed: there is nothing to run again")
 	case j.Status != running:
@@ -51,6 +53,13 @@ func (j Job) CanReset() (ResetWay, error) {
 	default:
 		return ResetNot, errors.New("it has not begun: its deadline is still being read from the chain and its sectors are looked for")
 	}
+}
+
+// sawClose says whether the job's workflow has ended with it missed, which it does after the chain has passed Close. The head that people
+// are shown is carried on by the clock, and may be an epoch or two behind that: a run that began then would find nothing to prove, and
+// hide why the job was missed. (A deadline that could not be read has no partitions; its workflow may end before Close.)
+func (j Job) sawClose() bool {
+	return j.Stage == post.StateMissed && j.Status == enums.WORKFLOW_EXECUTION_STATUS_FAILED.String() && !j.ID.Whole
 }
 
 // where says by what a job is on the chain, as far as that is known.

@@ -168,10 +168,12 @@ func TestCanReset(t *testing.T) {
 		"posted, and the deadline over": {posted, "Completed", late, workers.ResetNot, "it is posted (message bafy, epoch 207): there is nothing to run again"},
 		"given up while open": {post.PartitionResult{Index: 3, State: post.StateMissed, Reason: "no sectors"}, "Running", jobsHead, workers.ResetNot,
 			"this run of its deadline's workflow has given it up (no sectors); `posthaste wdpost remove f01000-96-7` ends the run, and the deadline is issued afresh"},
-		"after Close":             {proving(1), "Running", late, workers.ResetNot, "its deadline closed at epoch 260, 3 epochs ago: the chain takes no proof any more"},
-		"missed":                  {post.PartitionResult{Index: 3, State: post.StateMissed}, "Failed", late, workers.ResetNot, "its deadline closed at epoch 260, 3 epochs ago: the chain takes no proof any more"},
-		"terminated while open":   {proving(1), "Terminated", jobsHead, workers.ResetNewRun, ""},
-		"failed while open":       {post.PartitionResult{Index: 3, State: post.StateMissed}, "Failed", jobsHead, workers.ResetNewRun, ""},
+		"after Close":           {proving(1), "Running", late, workers.ResetNot, "its deadline closed at epoch 260, 3 epochs ago: the chain takes no proof any more"},
+		"missed":                {post.PartitionResult{Index: 3, State: post.StateMissed}, "Failed", late, workers.ResetNot, "its deadline closed at epoch 260, 3 epochs ago: the chain takes no proof any more"},
+		"terminated while open": {proving(1), "Terminated", jobsHead, workers.ResetNewRun, ""},
+		"failed while open":     {post.PartitionResult{Index: 3, State: post.StateFailed}, "Failed", jobsHead, workers.ResetNewRun, ""},
+		"missed, and the head that is known is behind": {post.PartitionResult{Index: 3, State: post.StateMissed}, "Failed", jobsHead, workers.ResetNot,
+			"its deadline closed at epoch 260, as its workflow saw: the chain takes no proof any more"},
 		"terminated, after Close": {proving(1), "Terminated", late, workers.ResetNot, "its deadline closed at epoch 260, 3 epochs ago: the chain takes no proof any more"},
 	} {
 		t.Run(situation, func(t *testing.T) {

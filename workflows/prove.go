@@ -205,6 +205,9 @@ func (d *deadline) relocate(ctx workflow.Context, p *partition) *failure {
 	if len(p.sectors) > 0 {
 		return &failure{kind: post.FailureNoStore, reason: "its sectors were not found at first"}
 	}
+	if len(p.wanted) == 0 {
+		return &failure{kind: post.FailureAllBad, reason: "the chain had nothing to prove in it any more when its sectors were read, as after Close"}
+	}
 	reason := "no store has any of its sectors; the chain refuses a post without a good one"
 	if len(located.Missing) > 0 {
 		reason += ": sector " + fmt.Sprint(located.Missing[0].Sector) + ": " + located.Missing[0].Reason
