@@ -35,12 +35,17 @@ func Dial(c config.Temporal, identity string, log *slog.Logger) (client.Client, 
 	return dial(c, identity, otherBeats, nil, log)
 }
 
+// memoWarning is the size above which the SDK warns of a memo, in bytes. Boards and alerts live there: one of a few partitions is above
+// the SDK's own 2 KiB, and would be warned of at each of its changes. The server takes 2 MiB.
+const memoWarning = 512 << 10
+
 // dial is Dial for a process that is heard of more often, or has metrics.
 func dial(c config.Temporal, identity string, beats time.Duration, m *metrics, log *slog.Logger) (client.Client, error) {
 	options := client.Options{
 		HostPort: c.Address, Namespace: c.Namespace, Identity: identity,
 		Logger:                  sdklog.NewStructuredLogger(newSparse(log)),
 		WorkerHeartbeatInterval: beats,
+		PayloadLimits:           client.PayloadLimitOptions{MemoSizeWarning: memoWarning},
 	}
 	if m != nil {
 		options.MetricsHandler = m.temporal.handler()
