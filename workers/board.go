@@ -73,7 +73,7 @@ func ListBoard(ctx context.Context, temporal client.Client, query string) ([]Row
 	if err != nil {
 		return nil, fmt.Errorf("listing deadlines: %w", err)
 	}
-	var rows []Row
+	rows := make([]Row, 0, len(listed))
 	for _, info := range listed {
 		// One that somebody has started by hand under another name sees no deadline through, whatever its memo says.
 		if _, _, _, err := post.ParseWorkflowID(info.GetExecution().GetWorkflowId()); err == nil {

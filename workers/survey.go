@@ -40,7 +40,7 @@ func RunSurvey(ctx context.Context, c client.Client, in workflows.SurveyInput) (
 	soon, stop := context.WithTimeout(limited, surveyTakenWithin)
 	defer stop()
 	err = run.Get(soon, &survey)
-	if err != nil && soon.Err() != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && tookTooLong(soon, err) {
 		if err = taken(limited, c, run); err == nil {
 			err = run.Get(limited, &survey)
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.temporal.io/api/enums/v1"
 
 	"posthaste/post"
 	"posthaste/workers"
@@ -41,8 +42,8 @@ func (a *app) completing(ask func(ctx context.Context, c *connection, args []str
 	}
 }
 
-// completeJobs completes the IDs of jobs that are not over, or failed of late.
-func (a *app) completeJobs() cobra.CompletionFunc {
+// completeJobs completes the IDs of those jobs that are not over, or failed of late, with which the command can do something.
+func (a *app) completeJobs(fits func(workers.Job) bool) cobra.CompletionFunc {
 	return a.completing(func(ctx context.Context, c *connection, _ []string) ([]string, error) {
 		rows, err := workers.ListBoard(ctx, c, workers.QueryUnsettled(time.Now()))
 		if err != nil {
@@ -50,19 +51,28 @@ func (a *app) completeJobs() cobra.CompletionFunc {
 		}
 		var candidates []string
 		for _, row := range rows {
-			d := row.Board.Deadline
-			if len(row.Board.Partitions) == 0 {
-				candidates = append(candidates, fmt.Sprintf("%s\t%s", d.JobIDs(), row.Board.State))
-			}
-			for _, p := range row.Board.Partitions {
-				if p.State != post.StateNothing {
-					candidates = append(candidates, fmt.Sprintf("%s\t%s", d.JobID(p.Index), p.State))
+			for _, j := range workers.JobsOf(row, workers.Head{}, 0, time.Now()) {
+				if fits(j) {
+					candidates = append(candidates, fmt.Sprintf("%s\t%s", j.ID, j.Stage))
 				}
 			}
 		}
 		slices.Sort(candidates)
 		return slices.Compact(candidates), nil
 	})
+}
+
+// anyJob, runsAgain and removable are what `show`, `reset` and `remove` are of use for, as far as the list knows: not whether a deadline
+// is closed. One that was missed is most probably.
+func anyJob(workers.Job) bool { return true }
+
+func runsAgain(j workers.Job) bool {
+	way, _ := j.CanReset()
+	return way != workers.ResetNot && j.Stage != post.StateMissed
+}
+
+func removable(j workers.Job) bool {
+	return j.Status == enums.WORKFLOW_EXECUTION_STATUS_RUNNING.String() && j.Unsettled()
 }
 
 // completeMiners completes the miners that are watched.

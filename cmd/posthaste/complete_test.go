@@ -31,6 +31,24 @@ func TestCompletionOfWorkers(t *testing.T) {
 	require.Empty(t, f.complete(t, "worker", "unfence", "w9", ""))
 }
 
+func TestCompletionOfJobsByCommand(t *testing.T) {
+	for command, want := range map[string][]string{
+		"show":   {"f01000-96-3-0", "f01000-96-7-0", "f01000-96-7-1", "f01000-96-8-0", "f01000-96-8-1", "f01000-96-8-2", "f01000-96-9-0"},
+		"reset":  {"f01000-96-7-0", "f01000-96-7-1", "f01000-96-8-0", "f01000-96-9-0"}, // not what is proven
+		"remove": {"f01000-96-7-0", "f01000-96-7-1", "f01000-96-8-0", "f01000-96-8-2"}, // not what is over
+	} {
+		out, err := operators(t).command(t, cobra.ShellCompRequestCmd, "wdpost", command, "")
+		require.NoError(t, err)
+		var offered []string
+		for line := range strings.Lines(out) {
+			if id, _, is := strings.Cut(line, "\t"); is {
+				offered = append(offered, id)
+			}
+		}
+		require.Equal(t, want, offered, command)
+	}
+}
+
 func TestCompletionIsSilentAndBounded(t *testing.T) {
 	require.Empty(t, (&fakeTemporal{t: t}).complete(t, "worker", "pause", "--config", "/none/p.toml", ""), "a configuration that is not there is no reason to print anything")
 	a := &app{}

@@ -386,6 +386,9 @@ func TestDeadlineListThatFails(t *testing.T) {
 	require.EqualError(t, err, "surveying f01000: the connection broke")
 	require.Len(t, f.orders, 2)
 	require.Contains(t, f.orders[1], "terminate survey-f01000-", "nobody waits for it any more")
+	f.noNode = context.DeadlineExceeded
+	_, err = f.run(t, "deadline", "list", "--miner", "f01000")
+	require.ErrorIs(t, err, workers.ErrNoDaemon, "the server's clock may be the first to say that nobody has taken it in time")
 	_, err = (&minersTemporal{fakeTemporal: fakeTemporal{t: t}}).run(t, "deadline", "list")
 	require.EqualError(t, err, "no miner is watched; --miner names one")
 }

@@ -91,7 +91,7 @@ func (a *app) check(cmd *cobra.Command, ask checking) error {
 	}
 	var result post.Checkup
 	if err := errand.Run(cmd.Context(), c, &result); err != nil {
-		return fmt.Errorf("checking sectors of %s: %w", post.MinerName(miner), err)
+		return fmt.Errorf("checking sectors of %s: %w", post.MinerName(miner), c.explainAway(err))
 	}
 	if ask.asJSON {
 		if err := printJSON(a.stdout, result); err != nil {

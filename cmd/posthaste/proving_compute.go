@@ -120,7 +120,7 @@ func (a *app) compute(cmd *cobra.Command, ask computing) error {
 	}
 	report := trialReport{WorkflowID: errand.ID}
 	if err := errand.Run(cmd.Context(), c, &report.Trial); err != nil {
-		return fmt.Errorf("trying out deadline %s: %w", d, err)
+		return fmt.Errorf("trying out deadline %s: %w", d, c.explainAway(err))
 	}
 	if err := report.ask(cmd.Context(), c); err != nil {
 		return err

@@ -79,7 +79,7 @@ func newStatus(a *app) *cobra.Command {
 }
 
 func readStatus(ctx context.Context, temporal *connection, all bool) (*status, error) {
-	s := &status{Temporal: temporal.Address, Namespace: temporal.Namespace}
+	s := &status{Temporal: temporal.Address, Namespace: temporal.Namespace, Daemons: []daemonStatus{}}
 	var err error
 	if s.Miners, err = readMiners(ctx, temporal); err != nil {
 		return nil, err
@@ -110,7 +110,7 @@ func readMiners(ctx context.Context, temporal client.Client) ([]minerStatus, err
 	if err != nil {
 		return nil, fmt.Errorf("listing miners: %w", err)
 	}
-	var miners []minerStatus
+	miners := []minerStatus{}
 	for _, info := range listed.GetExecutions() {
 		var m minerStatus
 		var state workflows.MinerState

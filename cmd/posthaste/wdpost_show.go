@@ -34,7 +34,7 @@ func newWdpostShow(a *app) *cobra.Command {
 		Example: `  posthaste wdpost show f01000-2880-7-0
   posthaste wdpost show f01000-2880-7 --json`,
 		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: a.completeJobs(),
+		ValidArgsFunction: a.completeJobs(anyJob),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			c, err := a.connect(cmd)
 			if err != nil {

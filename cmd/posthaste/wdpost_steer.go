@@ -26,7 +26,7 @@ func newWdpostReset(a *app) *cobra.Command {
 			"the deadline that the chain does not have. It needs a running daemon.",
 		Example: `  posthaste wdpost reset f01000-2880-7-0
   posthaste wdpost reset --all-failed --miner f01000`,
-		ValidArgsFunction: a.completeJobs(),
+		ValidArgsFunction: a.completeJobs(runsAgain),
 		Args: func(_ *cobra.Command, args []string) error {
 			if failed == (len(args) > 0) {
 				return errors.New("name jobs, or give --all-failed")
@@ -204,7 +204,7 @@ func newWdpostRemove(a *app) *cobra.Command {
 			"To have a job run again, `posthaste wdpost reset` is enough, and loses nothing of the others.",
 		Example:           `  posthaste wdpost remove f01000-2880-7`,
 		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: a.completeJobs(),
+		ValidArgsFunction: a.completeJobs(removable),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			c, err := a.connect(cmd)
 			if err != nil {

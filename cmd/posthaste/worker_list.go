@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"strings"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
+	"go.temporal.io/api/serviceerror"
 
 	"posthaste/post"
 	"posthaste/workers"
@@ -70,6 +73,15 @@ func (c *connection) workers(ctx context.Context) ([]workers.WorkerView, error) 
 		return nil, c.explain(err)
 	}
 	return views, nil
+}
+
+// explainAway is explain for what may have other reasons, such as an errand that failed.
+func (c *connection) explainAway(err error) error {
+	var away *serviceerror.Unavailable
+	if errors.As(err, &away) {
+		return c.explain(err)
+	}
+	return err
 }
 
 // explain says whom a command asked in vain.
@@ -194,6 +206,9 @@ func paint(s string, colour text.Color, colours bool) string {
 
 // printJSON prints a value for programs, on one line.
 func printJSON(out io.Writer, v any) error {
+	if of := reflect.ValueOf(v); of.Kind() == reflect.Slice && of.IsNil() {
+		v = []struct{}{} // a list without anything, for those who go through it
+	}
 	if err := json.NewEncoder(out).Encode(v); err != nil {
 		return fmt.Errorf("printing JSON: %w", err)
 	}

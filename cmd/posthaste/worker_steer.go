@@ -130,9 +130,9 @@ func (a *app) unfence(ctx context.Context, c *connection, v workers.WorkerView, 
 	}
 	for _, card := range asked {
 		told, err := workers.Order(ctx, c, v.Name, workflows.UpdateUnfence, card)
-		what := "card " + card + " is not fenced"
+		what := "card " + card + " is not fenced any more"
 		if card == "" {
-			what = "no card is fenced"
+			what = "no card is fenced any more"
 		}
 		if others := fencesText(told.Orders.Fences); others != "" {
 			what += "; still fenced: " + others

@@ -265,9 +265,9 @@ func TestSteeringWorkers(t *testing.T) {
 		"drain": {[]string{"drain", "w1"}, []string{"w1 Drain"},
 			"w1: draining: it takes nothing new and ends when its jobs are done (1 now)\n", ""},
 		"drain one that is gone":  {[]string{"drain", "w3"}, nil, "", "worker w3 is gone: there is nothing to drain"},
-		"unfence all":             {[]string{"unfence", "w1"}, []string{"w1 Unfence []"}, "w1: no card is fenced\n", ""},
-		"unfence a card":          {[]string{"unfence", "w1", "w1/card1"}, []string{"w1 Unfence [card1]"}, "w1: card card1 is not fenced\n", ""},
-		"unfence an unknown card": {[]string{"unfence", "w1", "card7", "card1"}, []string{"w1 Unfence [card1]"}, "w1: card card1 is not fenced\n", `worker w1 has no card "card7"; it has card0, card1`},
+		"unfence all":             {[]string{"unfence", "w1"}, []string{"w1 Unfence []"}, "w1: no card is fenced any more\n", ""},
+		"unfence a card":          {[]string{"unfence", "w1", "w1/card1"}, []string{"w1 Unfence [card1]"}, "w1: card card1 is not fenced any more\n", ""},
+		"unfence an unknown card": {[]string{"unfence", "w1", "card7", "card1"}, []string{"w1 Unfence [card1]"}, "w1: card card1 is not fenced any more\n", `worker w1 has no card "card7"; it has card0, card1`},
 		"unfence nothing":         {[]string{"unfence", "w2"}, nil, "w2: no card is fenced\n", ""},
 		"forget one that is gone": {[]string{"forget", "w3"}, []string{"terminate worker-w3"}, "w3: forgotten, with its orders and fences\n", ""},
 		"forget one that is alive": {[]string{"forget", "w1"}, nil, "",
@@ -328,4 +328,11 @@ func TestStatusShowsWhatJobsWaitFor(t *testing.T) {
 func TestLookingHonoursAConfiguration(t *testing.T) {
 	_, err := fleet(t).command(t, "worker", "list", "--config", "/none/p.toml")
 	require.EqualError(t, err, "there is no configuration at /none/p.toml; `posthaste init` writes one", "one that is named must be there")
+}
+
+func TestJSONOfNothing(t *testing.T) {
+	var out strings.Builder
+	require.NoError(t, printJSON(&out, []workers.DaemonVersion(nil)))
+	require.NoError(t, printJSON(&out, []int{1}))
+	require.Equal(t, "[]\n[1]\n", out.String(), "a list is a list, also of nothing")
 }

@@ -90,7 +90,7 @@ func TestWorkerCommands(t *testing.T) {
 	}
 	f.sees(ctx, t, "a", "has a fenced card", func(v workers.WorkerView) bool { return len(v.Fences) == 1 && v.Cards[1].State == "fenced" })
 	assert.Contains(t, f.does(ctx, t, "worker", "info", "a"), "posthaste worker unfence a bad ")
-	assert.Equal(t, "a: card bad is not fenced\n", f.does(ctx, t, "worker", "unfence", "a", "bad"))
+	assert.Equal(t, "a: card bad is not fenced any more\n", f.does(ctx, t, "worker", "unfence", "a", "bad"))
 	f.sees(ctx, t, "a", "uses its card again", func(v workers.WorkerView) bool { return len(v.Fences) == 0 && v.Cards[1].State == "idle" })
 
 	assert.Contains(t, f.does(ctx, t, "worker", "drain", "a", "--wait"), "a: ended\n")
