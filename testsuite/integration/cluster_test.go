@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"context"
+	"errors"
 	"os/exec"
 	"path/filepath"
 	"sync"
@@ -19,9 +20,10 @@ import (
 func postgres(t *testing.T) *rig.Postgres {
 	t.Helper()
 	p, err := rig.NewPostgres(t)
-	if err != nil {
-		t.Skipf("without a PostgreSQL server: %v", err)
+	if errors.Is(err, rig.ErrNoPostgres) {
+		t.Skip(err)
 	}
+	require.NoError(t, err)
 	return p
 }
 

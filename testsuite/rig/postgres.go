@@ -28,12 +28,15 @@ const (
 	postgresPassword = "not-a-secret"
 )
 
-// NewPostgres starts a server that ends with the test. An error says why this machine has none: not installed, say.
+// ErrNoPostgres says that this machine has no PostgreSQL that could be started. Any other error is a failure.
+var ErrNoPostgres = errors.New("there is no PostgreSQL here")
+
+// NewPostgres starts a server that ends with the test.
 func NewPostgres(t T) (*Postgres, error) {
 	t.Helper()
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
 	if len(found) == 0 {
-		return nil, errors.New("there is no PostgreSQL in /usr/lib/postgresql (Debian: apt-get install postgresql)")
+		return nil, fmt.Errorf("%w: nothing in /usr/lib/postgresql (Debian: apt-get install postgresql)", ErrNoPostgres)
 	}
 	slices.Sort(found)
 	ports, err := freePorts(1)
@@ -75,7 +78,12 @@ func unprivileged(dir string) (*syscall.Credential, error) {
 	}
 	who, err := user.Lookup("postgres")
 	if err != nil {
-		return nil, fmt.Errorf("PostgreSQL does not run as root: %w", err)
+		return nil, fmt.Errorf("%w that would run: it refuses root: %w", ErrNoPostgres, err)
+	}
+	for parent := filepath.Dir(dir); parent != "/"; parent = filepath.Dir(parent) {
+		if info, err := os.Stat(parent); err != nil || info.Mode()&0o001 == 0 {
+			return nil, fmt.Errorf("%w that would run: it refuses root, and nobody else may enter %s", ErrNoPostgres, parent)
+		}
 	}
 	uid, err1 := strconv.Atoi(who.Uid)
 	gid, err2 := strconv.Atoi(who.Gid)
