@@ -229,34 +229,42 @@ func countPartition(index uint64, p chain.Partition, posted bitfield.BitField) (
 
 // LoadPartition reads the sectors that a partition's post must cover.
 func (c *Chain) LoadPartition(ctx context.Context, in workflows.PartitionInput) (post.Sectors, error) {
-	fail := func(err error) (post.Sectors, error) {
+	var sectors post.Sectors
+	err := c.partition(ctx, in, func(p chain.Partition, read sectorReader) error {
+		toProve, err := post.ToProve(p.LiveSectors, p.FaultySectors, p.RecoveringSectors)
+		if err != nil {
+			return err
+		}
+		sectors, err = read(toProve)
+		return err
+	})
+	if err != nil {
 		return nil, fmt.Errorf("loading the sectors of partition %d of deadline %s: %w", in.Partition, in.Deadline, err)
 	}
+	return sectors, nil
+}
+
+// sectorReader reads all sectors of a set, at the head at which their partition was read.
+type sectorReader func(bitfield.BitField) (post.Sectors, error)
+
+// partition reads a partition at the head, and has more read at the same head.
+func (c *Chain) partition(ctx context.Context, in workflows.PartitionInput, more func(chain.Partition, sectorReader) error) error {
 	head, err := c.Node.ChainHead(ctx)
 	if err != nil {
-		return fail(err)
+		return err
 	}
 	miner, err := chain.MinerAddress(in.Deadline.Miner)
 	if err != nil {
-		return fail(err)
+		return err
 	}
 	partitions, err := c.Node.StateMinerPartitions(ctx, miner, in.Deadline.Index, head.Key())
 	if err != nil {
-		return fail(err)
+		return err
 	}
 	if in.Partition >= uint64(len(partitions)) {
-		return fail(fmt.Errorf("the deadline has %d partitions", len(partitions)))
+		return fmt.Errorf("the deadline has %d partitions", len(partitions))
 	}
-	p := partitions[in.Partition]
-	toProve, err := post.ToProve(p.LiveSectors, p.FaultySectors, p.RecoveringSectors)
-	if err != nil {
-		return fail(err)
-	}
-	sectors, err := c.sectors(ctx, miner, toProve, head.Key())
-	if err != nil {
-		return fail(err)
-	}
-	return sectors, nil
+	return more(partitions[in.Partition], func(of bitfield.BitField) (post.Sectors, error) { return c.sectors(ctx, miner, of, head.Key()) })
 }
 
 // sectors reads sectors of a miner, all of the set.

@@ -70,34 +70,19 @@ func mistyped(kind, format string, args ...any) error {
 
 // ReadPartition reads all live sectors of a partition, and which of them are faulty.
 func (c *Chain) ReadPartition(ctx context.Context, in workflows.PartitionInput) (post.Live, error) {
-	fail := func(err error) (post.Live, error) {
-		return post.Live{}, fmt.Errorf("reading the sectors of partition %d of deadline %s: %w", in.Partition, in.Deadline, err)
-	}
-	head, err := c.Node.ChainHead(ctx)
-	if err != nil {
-		return fail(err)
-	}
-	miner, err := chain.MinerAddress(in.Deadline.Miner)
-	if err != nil {
-		return fail(err)
-	}
-	partitions, err := c.Node.StateMinerPartitions(ctx, miner, in.Deadline.Index, head.Key())
-	if err != nil {
-		return fail(err)
-	}
-	if in.Partition >= uint64(len(partitions)) {
-		return fail(fmt.Errorf("the deadline has %d partitions", len(partitions)))
-	}
-	p := partitions[in.Partition]
 	var live post.Live
-	if live.Sectors, err = c.sectors(ctx, miner, p.LiveSectors, head.Key()); err != nil {
-		return fail(err)
-	}
-	if live.Faulty, err = numbersIn(p.FaultySectors); err != nil {
-		return fail(err)
-	}
-	if live.Recovering, err = numbersIn(p.RecoveringSectors); err != nil {
-		return fail(err)
+	err := c.partition(ctx, in, func(p chain.Partition, read sectorReader) (err error) {
+		if live.Sectors, err = read(p.LiveSectors); err != nil {
+			return err
+		}
+		if live.Faulty, err = numbersIn(p.FaultySectors); err != nil {
+			return err
+		}
+		live.Recovering, err = numbersIn(p.RecoveringSectors)
+		return err
+	})
+	if err != nil {
+		return post.Live{}, fmt.Errorf("reading the sectors of partition %d of deadline %s: %w", in.Partition, in.Deadline, err)
 	}
 	return live, nil
 }
