@@ -158,6 +158,9 @@ func (a *app) demo(ctx context.Context, o demoOptions, log *slog.Logger) (err er
 	if err := result.err(o.deadlines); err != nil {
 		why := whyMissed(d.rows, deadlines)
 		why.print(a.stderr)
+		if result.Missed > 0 && o.fault == nil && o.chain == "" && len(o.chainArgs) == 0 {
+			fmt.Fprintln(a.stderr, busyHint)
+		}
 		return fmt.Errorf("%w; the logs are in %s", err, o.dir)
 	}
 	return nil
@@ -377,6 +380,9 @@ func allSettled(rows []workers.Row, deadlines []reportDeadline) bool {
 	}
 	return true
 }
+
+// busyHint is what most probably was the reason, if the demo's short deadlines were missed.
+const busyHint = "Its deadlines are 12 s long: on a machine that is busy with other things, `posthaste demo --chain-arg --epoch=2s` makes them four times as long."
 
 // tell prints the table for people and the result for programs.
 func (a *app) tell(result demoResult, deadlines []reportDeadline, proven proven, asJSON bool) error {

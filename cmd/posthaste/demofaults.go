@@ -227,7 +227,7 @@ var nodeFault = fault{
 			seen:   "proofs are made and wait; nothing can be sent. Nothing is missed if it is back before Close",
 			look: []hint{
 				{self() + " wdpost list", "what is Succeed (Submitting) waits for the node"},
-				{self() + " alert list", "NodeBehind"},
+				{self() + " alert list", "NodeBehind: some 35 s after it broke, and until 30 s after it is back"},
 				{self() + " status", "who is working, and what is under way"},
 			},
 			mend: []hint{{fmt.Sprintf("curl -d '{\"seconds\": 0.01}' %s/pause-rpc", d.chain.Control), "as if the node were started again"}},
