@@ -19,7 +19,9 @@ ifneq ($(filter --%,$(MAKECMDGOALS)),)
   endif
 endif
 # `make demo -- --break=card`: a variable of that name to make, which would drop it without a word.
-override ARGS += $(filter --%,$(MAKEOVERRIDES))
+# What stands inside ARGS="--a --b=c" is there too, with a backslash before each blank, and is no variable.
+empty :=
+override ARGS += $(filter --%,$(subst \$(empty) ,|,$(MAKEOVERRIDES)))
 
 .PHONY: help
 help: ## this list
