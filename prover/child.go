@@ -11,12 +11,14 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unicode"
 
 	"posthaste/post"
 )
@@ -103,9 +105,22 @@ func (c *child) deathReason(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i, line := range c.tail {
-		detail += map[bool]string{true: "; its last log lines: ", false: " | "}[i == 0] + line
+		detail += map[bool]string{true: "; its last log lines: ", false: " | "}[i == 0] + printable(line)
 	}
 	return &CardError{Card: c.card, Kind: kind, Detail: detail}
+}
+
+// escapes are what a program colours its log with, or moves a terminal's cursor.
+var escapes = regexp.MustCompile("\x1b\\[[0-9;?]*[ -/]*[@-~]")
+
+// printable is a line of any program's log without what does things to terminals: it becomes an error that lists and chats show.
+func printable(line string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, escapes.ReplaceAllString(line, ""))
 }
 
 // kill ends the child and whatever it has started. The reason becomes the error of its jobs.
