@@ -30,3 +30,6 @@ func Shares(ctx context.Context, job post.Job, run, other string) bool {
 	_, first := proofs.join(ctx, of(other))
 	return !first
 }
+
+// WatchedBy is watchedBy.
+var WatchedBy = watchedBy

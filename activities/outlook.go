@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/filecoin-project/go-state-types/abi"
+	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/sdk/converter"
@@ -31,11 +32,13 @@ type Outlooks struct {
 	Log      *slog.Logger
 	Closed   time.Duration // how long ago a deadline's workflow may have ended to be of interest; 0 means an hour
 
-	miners  map[abi.ActorID]post.Settings  // as their workflows have them
-	askedAt time.Time                      // when those, and all workflows' tasks, were read last
-	failing []post.FailingWorkflow         // among the workflows that have no job
-	ended   map[string]post.ClosedDeadline // runs of deadlines that were seen closed; nil before the first look
-	endedAt time.Time                      // when those were listed last
+	miners  map[abi.ActorID]post.Settings     // as their workflows have them
+	askedAt time.Time                         // when those, and all workflows' tasks, were read last
+	failing []post.FailingWorkflow            // among the workflows that have no job
+	watched []post.MinerOutlook               // how miners are watched
+	lost    map[abi.ActorID]post.MinerOutlook // miners whose workflows have ended; nil before the first look
+	ended   map[string]post.ClosedDeadline    // runs of deadlines that were seen closed; nil before the first look
+	endedAt time.Time                         // when those were listed last
 }
 
 const (
@@ -77,6 +80,7 @@ func (l *Outlooks) Read(ctx context.Context) (post.Outlook, error) {
 	}
 	o.Closed = closed
 	o.Failing = merged(read.jobs.failing, l.failing)
+	o.Miners = l.watched
 	moves := plan(read.snap.with(read.jobs.waiting, read.jobs.running), read.jobs.waiting, l.Balance.Fleet.Forecast)
 	o.Stuck = stuck(moves, read.boards)
 	o.Deadlines = l.open(read, moves, o)
@@ -290,6 +294,11 @@ func (l *Outlooks) ask(ctx context.Context, now time.Time, boards []board) error
 	}
 	var mu sync.Mutex
 	var failing []post.FailingWorkflow
+	var watched []post.MinerOutlook
+	lost, err := l.lostMiners(ctx, now)
+	if err != nil {
+		return err
+	}
 	err = sideBySide(len(all), func(i int) error {
 		id := all[i].GetExecution()
 		described, err := l.Temporal.DescribeWorkflowExecution(ctx, id.GetWorkflowId(), id.GetRunId())
@@ -297,17 +306,28 @@ func (l *Outlooks) ask(ctx context.Context, now time.Time, boards []board) error
 		if err != nil && !errors.As(err, &gone) {
 			return fmt.Errorf("describing %s: %w", id.GetWorkflowId(), err)
 		}
-		if f, fails := failingTask(described); fails {
-			mu.Lock()
-			defer mu.Unlock()
+		f, fails := failingTask(described)
+		m, isMiner := minerOutlook(all[i])
+		mu.Lock()
+		defer mu.Unlock()
+		if fails {
 			failing = append(failing, f)
+		}
+		if isMiner {
+			delete(lost, m.Miner)
+		}
+		// A run that has just gone on in a new one says nothing of that.
+		if isMiner && err == nil && described.GetWorkflowExecutionInfo().GetStatus() != enums.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW {
+			watched = append(watched, watchedBy(m, described.GetPendingActivities()))
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	l.miners, l.failing, l.askedAt = miners, failing, now
+	watched = slices.AppendSeq(watched, maps.Values(lost))
+	slices.SortFunc(watched, func(a, b post.MinerOutlook) int { return cmp.Compare(a.Miner, b.Miner) })
+	l.miners, l.failing, l.watched, l.lost, l.askedAt = miners, failing, watched, lost, now
 	return nil
 }
 

@@ -26,11 +26,13 @@ import (
 type outlookServer struct {
 	*fleetServer
 	closed   []*workflowpb.WorkflowExecutionInfo
+	lost     []*workflowpb.WorkflowExecutionInfo // miners' workflows that have ended
 	miners   []*workflowpb.WorkflowExecutionInfo
 	attempts map[string]int32 // of workflow tasks, by workflow ID
 	queries  []string
 	refuse   string          // queries with this in them fail
 	ended    map[string]bool // workflows that visibility takes for running
+	running  map[string]bool // workflows without jobs
 }
 
 func (s *outlookServer) ListWorkflow(ctx context.Context, in *workflowservice.ListWorkflowExecutionsRequest) (*workflowservice.ListWorkflowExecutionsResponse, error) {
@@ -38,6 +40,8 @@ func (s *outlookServer) ListWorkflow(ctx context.Context, in *workflowservice.Li
 	switch {
 	case s.refuse != "" && strings.Contains(in.GetQuery(), s.refuse):
 		return nil, errors.New("Temporal is busy")
+	case strings.Contains(in.GetQuery(), "'MinerWorkflow' AND ExecutionStatus IN"):
+		return &workflowservice.ListWorkflowExecutionsResponse{Executions: s.lost}, nil
 	case strings.Contains(in.GetQuery(), "CloseTime"):
 		return &workflowservice.ListWorkflowExecutionsResponse{Executions: s.closed}, nil
 	case strings.Contains(in.GetQuery(), "WorkflowType IN"):
@@ -47,6 +51,9 @@ func (s *outlookServer) ListWorkflow(ctx context.Context, in *workflowservice.Li
 }
 
 func (s *outlookServer) DescribeWorkflowExecution(ctx context.Context, id, run string) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
+	if s.running[id] {
+		return &workflowservice.DescribeWorkflowExecutionResponse{}, nil
+	}
 	described, err := s.fleetServer.DescribeWorkflowExecution(ctx, id, run)
 	if err == nil && s.ended[id] {
 		described.WorkflowExecutionInfo = &workflowpb.WorkflowExecutionInfo{Status: enums.WORKFLOW_EXECUTION_STATUS_TERMINATED, CloseTime: timestamppb.Now()}
@@ -153,7 +160,7 @@ func TestOutlookTakesWhatBalancingRead(t *testing.T) {
 	o, err := l.Read(t.Context())
 	require.NoError(t, err)
 	require.Len(t, o.Deadlines, 1)
-	require.Len(t, s.queries, 2, "what has closed, and now and then what is rarely asked: %v", s.queries)
+	require.Len(t, s.queries, 3, "what has closed, and now and then what is rarely asked: %v", s.queries)
 	s.queries = nil
 	_, err = l.Read(t.Context())
 	require.NoError(t, err)
@@ -225,7 +232,7 @@ func TestWhatEndedLongAgoIsNotListedAgain(t *testing.T) {
 	began := b.clock.Now()
 	listed := func() string {
 		for _, q := range s.queries {
-			if _, since, found := strings.Cut(q, "CloseTime > "); found {
+			if _, since, found := strings.Cut(q, "'DeadlineWorkflow' AND CloseTime > "); found {
 				return since
 			}
 		}
@@ -243,7 +250,7 @@ func TestWhatEndedLongAgoIsNotListedAgain(t *testing.T) {
 	require.Equal(t, at(began.Add(-10*time.Minute)), listed())
 	require.Len(t, o.Closed, 1, "it is remembered")
 
-	s.refuse = "CloseTime"
+	s.refuse = "'DeadlineWorkflow' AND CloseTime"
 	o, err = l.Read(t.Context())
 	require.NoError(t, err)
 	require.Contains(t, o.Problem, "Temporal is busy")

@@ -19,7 +19,8 @@ type Outlook struct {
 	Stuck     []Stuck           `json:"stuck"`             // jobs that nobody can take as things are
 	Workers   []WorkerOutlook   `json:"workers"`
 	Failing   []FailingWorkflow `json:"failing"`
-	Node      NodeOutlook       `json:"node"` // of the daemon that watches
+	Miners    []MinerOutlook    `json:"miners"` // by number, as of half a minute ago at most
+	Node      NodeOutlook       `json:"node"`   // of the daemon that watches
 
 	LostStores []LostStore `json:"lost_stores,omitempty"` // that the daemon which watches lists, to find sectors, and cannot read
 }
@@ -80,6 +81,20 @@ type FailingWorkflow struct {
 	Attempt    int32     `json:"attempt"` // of its workflow task, from 1
 	Since      time.Time `json:"since,omitzero"`
 }
+
+// MinerOutlook is how a miner is watched whose workflow runs, or has ended by itself or by Temporal's own commands.
+type MinerOutlook struct {
+	Miner   abi.ActorID `json:"miner"`
+	Idle    bool        `json:"idle,omitempty"`    // it is paused or removed: no deadlines are to be issued
+	Ended   string      `json:"ended,omitempty"`   // how its workflow did, Temporal's word (Failed, Terminated, …); empty: it runs
+	EndedAt time.Time   `json:"ended_at,omitzero"` // when
+	Taken   bool        `json:"taken"`             // a daemon has its WatchDeadlines
+	Untaken bool        `json:"untaken,omitempty"` // its WatchDeadlines waits for a daemon; if it is not taken either, there is none
+	Problem string      `json:"problem,omitempty"` // of the daemon that has it, or that had it last and failed
+}
+
+// Watched says whether deadlines are issued for the miner as they should be.
+func (m MinerOutlook) Watched() bool { return m.Ended == "" && m.Taken && m.Problem == "" }
 
 // NodeOutlook is how a daemon sees its node.
 type NodeOutlook struct {

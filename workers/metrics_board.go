@@ -76,6 +76,9 @@ func patched(o, before post.Outlook) post.Outlook {
 	if len(o.Workers) == 0 {
 		o.Workers = before.Workers
 	}
+	if len(o.Miners) == 0 {
+		o.Miners = before.Miners
+	}
 	if o.Epoch == 0 {
 		o.Epoch = before.Epoch
 	}
@@ -131,11 +134,12 @@ var (
 	gaugeFence      = newBoardGauge("posthaste_worker_card_fenced", "1 for each fenced card of each worker.", "worker", "card")
 	gaugeLost       = newBoardGauge("posthaste_store_lost", "1 for each store that cannot be read where it should be.", "by", "store")
 	gaugeFailing    = newBoardGauge("posthaste_workflow_tasks_failing", "Workflows that do not go on because their code fails.")
+	gaugeMiner      = newBoardGauge("posthaste_miner_watched", "1 if deadlines are issued for a miner that is neither paused nor removed, 0 if not.", "miner")
 	gaugeAlerts     = newBoardGauge("posthaste_alerts", "Open alerts of a kind.", "alert")
 
 	boardGauges = []boardGauge{
 		gaugeWatching, gaugePartitions, gaugeEpochsLeft, gaugeTimeGone, gaugeUnbegun, gaugeForecast, gaugeLeft, gaugeMessage, gaugeSkipped, gaugeTries,
-		gaugeMissed, gaugeWaiting, gaugeStuck, gaugeLive, gaugeBusy, gaugeAlive, gaugeFence, gaugeLost, gaugeFailing, gaugeAlerts,
+		gaugeMissed, gaugeWaiting, gaugeStuck, gaugeLive, gaugeBusy, gaugeAlive, gaugeFence, gaugeLost, gaugeFailing, gaugeMiner, gaugeAlerts,
 	}
 )
 
@@ -165,6 +169,11 @@ func (b *boardMetrics) Collect(out chan<- prometheus.Metric) {
 	t.queues(o)
 	t.workers(o)
 	t.gauge(gaugeFailing, float64(len(o.Failing)))
+	for _, m := range o.Miners {
+		if !m.Idle {
+			t.gauge(gaugeMiner, one(m.Watched()), post.MinerName(m.Miner))
+		}
+	}
 	t.alerts(alerts)
 }
 
