@@ -24,12 +24,13 @@ const (
 	AlertPartitionMissed     AlertKind = "PartitionMissed"     // not on the chain at Close
 	AlertWorkflowTaskFailing AlertKind = "WorkflowTaskFailing" // a workflow does not go on because its code fails
 	AlertNodeBehind          AlertKind = "NodeBehind"          // a daemon's node does not follow the chain
+	AlertMinerUnwatched      AlertKind = "MinerUnwatched"      // no deadlines are issued for a miner
 )
 
 // AlertKinds are all kinds.
 var AlertKinds = []AlertKind{
 	AlertProofLate, AlertForecastBeyondClose, AlertNoWorker, AlertCardFenced, AlertStoreUnreadable, AlertMessageNotLanding,
-	AlertJobFailed, AlertSectorsSkipped, AlertPartitionMissed, AlertWorkflowTaskFailing, AlertNodeBehind,
+	AlertJobFailed, AlertSectorsSkipped, AlertPartitionMissed, AlertWorkflowTaskFailing, AlertNodeBehind, AlertMinerUnwatched,
 }
 
 // Severity says how soon somebody has to look.
@@ -95,6 +96,9 @@ func Judge(o Outlook, l Limits) []Alert {
 		j.failing(f)
 	}
 	j.node()
+	for _, m := range o.Miners {
+		j.unwatched(m)
+	}
 	return j.alerts
 }
 

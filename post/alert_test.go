@@ -188,6 +188,31 @@ func TestJudge(t *testing.T) {
 			o.Failing = []post.FailingWorkflow{{WorkflowID: "miner-f01000", Attempt: 3}}
 		}, "WorkflowTaskFailing/miner-f01000", "workflow miner-f01000 does not go on: its task fails, attempt 3", "temporal workflow reset --workflow-id miner-f01000"},
 
+		"a miner is watched": {change: func(o *post.Outlook, _ *post.OpenDeadline, _ *post.PartitionResult) {
+			o.Miners = []post.MinerOutlook{{Miner: 1000, Taken: true}}
+		}},
+		"no daemon takes a miner": {func(o *post.Outlook, _ *post.OpenDeadline, _ *post.PartitionResult) {
+			o.Miners = []post.MinerOutlook{{Miner: 1001, Taken: true}, {Miner: 1000, Untaken: true}}
+		}, "MinerUnwatched/f01000", "miner f01000 is not watched: no daemon takes it", "systemctl start posthaste-daemon"},
+		"a daemon has a miner, and cannot watch it": {func(o *post.Outlook, _ *post.OpenDeadline, _ *post.PartitionResult) {
+			o.Miners = []post.MinerOutlook{{Miner: 1000, Taken: true, Problem: "the node has no state"}}
+		}, "MinerUnwatched/f01000", "the daemon that watches it cannot: the node has no state", "`posthaste miner list`"},
+		"a daemon took a miner and failed": {func(o *post.Outlook, _ *post.OpenDeadline, _ *post.PartitionResult) {
+			o.Miners = []post.MinerOutlook{{Miner: 1000, Untaken: true, Problem: "panic"}}
+		}, "MinerUnwatched/f01000", "panic", ""},
+		"a miner's workflow runs and does nothing": {func(o *post.Outlook, _ *post.OpenDeadline, _ *post.PartitionResult) {
+			o.Miners = []post.MinerOutlook{{Miner: 1000}}
+		}, "MinerUnwatched/f01000", "does not watch the chain", "--workflow-id miner-f01000"},
+		"a miner's workflow was terminated": {func(o *post.Outlook, _ *post.OpenDeadline, _ *post.PartitionResult) {
+			o.Miners = []post.MinerOutlook{{Miner: 1000, Ended: "Terminated", EndedAt: lookedAt.Add(-time.Hour)}}
+		}, "MinerUnwatched/f01000", "its workflow ended at 2026-03-01T02:00:00Z: Terminated", "`posthaste miner add f01000`"},
+		"a miner is paused or removed": {change: func(o *post.Outlook, _ *post.OpenDeadline, _ *post.PartitionResult) {
+			o.Miners = []post.MinerOutlook{{Miner: 1000, Idle: true}}
+		}},
+		"a removed miner's workflow was terminated": {change: func(o *post.Outlook, _ *post.OpenDeadline, _ *post.PartitionResult) {
+			o.Miners = []post.MinerOutlook{{Miner: 1000, Idle: true, Ended: "Terminated", EndedAt: lookedAt}}
+		}},
+
 		"no new head for 5 epochs": {func(o *post.Outlook, _ *post.OpenDeadline, _ *post.PartitionResult) {
 			o.Node.At = lookedAt.Add(-150 * time.Second)
 		}, "NodeBehind/http://node/rpc/v1", "is 5 epochs behind: its head is epoch 2900", "lotus sync status"},
@@ -233,6 +258,17 @@ func TestALateProofHasToHold(t *testing.T) {
 	}), limits)
 	require.Len(t, late, 1)
 	require.Equal(t, limits.Hold, late[0].Hold)
+}
+
+// Daemons start again within a minute what was ended, and another takes over from one that is lost.
+func TestAMinerIsGivenTimeToBeTaken(t *testing.T) {
+	for hold, want := range map[time.Duration]time.Duration{time.Second: 2 * time.Minute, 5 * time.Minute: 5 * time.Minute} {
+		l := limits
+		l.Hold = hold
+		found := post.Judge(post.Outlook{At: lookedAt, Miners: []post.MinerOutlook{{Miner: 1000}}}, l)
+		require.Len(t, found, 1)
+		require.Equal(t, want, found[0].Hold)
+	}
 }
 
 // What comes from elsewhere is cut to one line of bounded length.

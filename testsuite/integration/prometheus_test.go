@@ -246,7 +246,7 @@ func TestPrometheusAlerts(t *testing.T) {
 		})
 	})
 	early := slices.DeleteFunc(p.soFar(), func(name string) bool {
-		return name == "NoDaemon" || name == "WorkflowTaskFailing" // so it was while the daemon started, and so it is
+		return name == "NoDaemon" || name == "WorkflowTaskFailing" || name == "MinerUnwatched" // so it was while the daemon started, and so it is
 	})
 	assert.Empty(t, early, "nothing fires while all is well")
 
@@ -276,7 +276,8 @@ func TestPrometheusAlerts(t *testing.T) {
 	// Quick cards from now on, so that there are proofs to be sent also on a busy machine.
 	w.Cards = []rig.Card{{Name: "card0", ReadyTimeout: 30 * time.Second}, {Name: "card1", ReadyTimeout: 30 * time.Second}}
 	require.NoError(t, r.Worker.Restart(ctx))
-	p.fires(ctx, t, "SectorsSkipped", "MessageNotLanding", "WorkflowTaskFailing")
+	p.fires(ctx, t, "SectorsSkipped", "MessageNotLanding", "WorkflowTaskFailing", "MinerUnwatched")
+	assert.Empty(t, p.lacks(ctx, t, []string{`posthaste_miner_watched{miner="f09999"} == 0`, `posthaste_miner_watched{miner="f01000"} == 1`}))
 
 	r.Daemon.Stop()
 	p.forget("NoDaemon")
