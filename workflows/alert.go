@@ -2,7 +2,6 @@ package workflows
 
 import (
 	"fmt"
-	"reflect"
 	"strings"
 	"time"
 
@@ -89,7 +88,7 @@ func (a *alertRun) drain() (newer bool) {
 
 // take keeps a book unless it is older than what is known, and says whether it is another.
 func (a *alertRun) take(book post.AlertBook) bool {
-	if book.Count < a.book.Count || reflect.DeepEqual(book, a.book) {
+	if book.Count < a.book.Count || fmt.Sprintf("%+v", book) == fmt.Sprintf("%+v", a.book) {
 		return false
 	}
 	a.book = book
