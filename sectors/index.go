@@ -116,6 +116,20 @@ func (x *Index) refresh(ctx context.Context, asOf time.Time) {
 	x.mu.Unlock()
 }
 
+// freshen returns when the stores have been listed by a scan that began after the call, whoever wanted it, or when ctx ends. Who mounts a disk and
+// has a job run again in the same second must not be told what was there before.
+func (x *Index) freshen(ctx context.Context) {
+	asked := time.Now()
+	x.mu.RLock()
+	wait := x.options.MissEvery - asked.Sub(x.scanned)
+	x.mu.RUnlock()
+	select {
+	case <-time.After(wait):
+		x.refresh(ctx, asked)
+	case <-ctx.Done():
+	}
+}
+
 // note takes in what came of listing store i, and logs it when it is news.
 func (x *Index) note(i int, holds map[sectorID]parts, err error) {
 	x.mu.Lock()
@@ -147,12 +161,12 @@ func (x *Index) States() []StoreState {
 }
 
 // Find says for each sector which store holds it, in the order given; what no store holds is missing, with the reason.
-// A miss makes it list the stores again first, at most every MissEvery. An error means that nothing can be said, because no
-// store could ever be listed: then nothing may be called missing.
+// A miss makes it list the stores again first, at most every MissEvery, for which it waits: what is called missing was missing after it was
+// asked. An error means that nothing can be said, because no store could ever be listed: then nothing may be called missing.
 func (x *Index) Find(ctx context.Context, miner abi.ActorID, sectors post.Sectors) (found post.Sectors, missing []post.Skipped, err error) {
 	found, missing = x.lookUp(miner, sectors)
 	if len(missing) > 0 {
-		x.refresh(ctx, time.Now().Add(-x.options.MissEvery))
+		x.freshen(ctx)
 		if err := ctx.Err(); err != nil {
 			return nil, nil, fmt.Errorf("looking up %d sectors of %s: %w", len(sectors), post.MinerName(miner), err)
 		}

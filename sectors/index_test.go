@@ -7,11 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/filecoin-project/go-state-types/abi"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"posthaste/post"
@@ -133,33 +136,57 @@ func TestAHangingStoreDoesNotHoldUpTheOthers(t *testing.T) {
 
 func TestAMissListsAgainButNotMoreOftenThanAllowed(t *testing.T) {
 	root := lay(t, "sealed/", "cache/")
-	s := mustStores(t, Store{"a", root})
-	var listed atomic.Int32
-	real := s.disk.readDir
-	s.disk.readDir = func(path string) ([]os.DirEntry, error) {
-		if filepath.Base(path) == sealedFolder {
-			listed.Add(1)
+	synctest.Test(t, func(t *testing.T) { // an hour passes at once
+		s := mustStores(t, Store{"a", root})
+		var listed atomic.Int32
+		real := s.disk.readDir
+		s.disk.readDir = func(path string) ([]os.DirEntry, error) {
+			if filepath.Base(path) == sealedFolder {
+				listed.Add(1)
+			}
+			return real(path)
 		}
-		return real(path)
-	}
+		options := quiet()
+		options.MissEvery = time.Hour
+		x := NewIndex(s, options)
+		x.Refresh(t.Context())
+		missed := func() (total int) {
+			var each [100]int
+			var all sync.WaitGroup
+			for i := range each {
+				all.Go(func() {
+					_, missing, err := x.Find(t.Context(), 1000, post.Sectors{{Number: 7}})
+					assert.NoError(t, err)
+					each[i] = len(missing)
+				})
+			}
+			synctest.Wait()
+			require.EqualValues(t, 1, listed.Swap(1), "it was listed less than an hour ago")
+			all.Wait()
+			require.EqualValues(t, 2, listed.Swap(1), "one listing is for all who asked before it")
+			for _, n := range each {
+				total += n
+			}
+			return total
+		}
+		require.Equal(t, 100, missed())
+
+		// Mounted, and asked for in the same moment.
+		put(t, root, "sealed/s-t01000-7", "")
+		put(t, root, "cache/s-t01000-7/", "")
+		require.Zero(t, missed(), "a sector that came since is found without waiting for the next round")
+	})
+}
+
+func TestWhoWaitsForAListingCanBeCalledOff(t *testing.T) {
 	options := quiet()
 	options.MissEvery = time.Hour
-	x := NewIndex(s, options)
+	x := NewIndex(mustStores(t, Store{"a", lay(t, "sealed/", "cache/")}), options)
 	x.Refresh(t.Context())
-	for range 100 {
-		_, missing, err := x.Find(t.Context(), 1000, post.Sectors{{Number: 7}})
-		require.NoError(t, err)
-		require.Len(t, missing, 1)
-	}
-	require.EqualValues(t, 1, listed.Load())
-
-	put(t, root, "sealed/s-t01000-7", "")
-	put(t, root, "cache/s-t01000-7/", "")
-	x.options.MissEvery = time.Nanosecond
-	found, _, err := x.Find(t.Context(), 1000, post.Sectors{{Number: 7}})
-	require.NoError(t, err)
-	require.Len(t, found, 1, "a sector that came since is found without waiting for the next round")
-	require.EqualValues(t, 2, listed.Load())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, _, err := x.Find(ctx, 1000, post.Sectors{{Number: 7}})
+	require.ErrorIs(t, err, context.Canceled)
 }
 
 func TestRunListsAtStartAndPeriodically(t *testing.T) {

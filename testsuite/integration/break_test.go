@@ -49,8 +49,6 @@ func TestBreakAndMend(t *testing.T) {
 					t.Logf("%s\n%s", command, run(ctx, t, look[0], job, command))
 				}
 			}
-			// Daemons list stores at most once a second because a sector was not found: nobody mends one as quickly as a program.
-			time.Sleep(1500 * time.Millisecond)
 			for _, command := range mend {
 				run(ctx, t, look[0], job, command)
 			}
