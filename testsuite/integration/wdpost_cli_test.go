@@ -66,6 +66,7 @@ func TestJobCommands(t *testing.T) {
 
 	brief := f.issue(ctx, t, load.Work{Miner: miner, Epochs: 22, Set: once})
 	d := f.issue(ctx, t, load.Work{Miner: miner, Partitions: 2, Set: once})
+	f.job(ctx, t, brief.JobID(0), "out of tries before cards prove again", func(j workers.Job) bool { return j.OutOfTries() })
 	for i := range uint64(2) {
 		j := f.job(ctx, t, d.JobID(i), "failed", func(j workers.Job) bool { return j.State == workers.JobFailed })
 		assert.Equal(t, 1, j.Try)
