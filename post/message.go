@@ -20,6 +20,7 @@ type MessageRequest struct {
 	Lost    int            `json:"lost"`     // how often it landed and a reorg dropped it: the same bytes are pushed again
 
 	EpochDuration time.Duration `json:"epoch_duration"` // wall-clock time of an epoch
+	Fees          Fees          `json:"fees,omitzero"`  // what it may cost
 }
 
 // Key tells the answers to a request apart from those to the same message before a reorg dropped it.
@@ -33,7 +34,7 @@ type MessageSettled struct {
 	Message  string         `json:"message,omitempty"`   // CID on the chain
 	Landed   abi.ChainEpoch `json:"landed,omitempty"`    // epoch of the including tipset
 	ExitCode int64          `json:"exit_code,omitempty"` // of the receipt
-	Reason   string         `json:"reason,omitempty"`
+	Reason   string         `json:"reason,omitempty"`    // with the exit code's meaning, see ReadExit
 }
 
 // Key is that of the request it answers.

@@ -20,6 +20,14 @@ type Settings struct {
 	Sender              string         `json:"sender,omitempty"`     // address that sends; empty: the miner's worker address
 	ProveQueue          string         `json:"prove_queue"`          // task queue of the cards, before jobs were routed: only in old histories
 	Pool                string         `json:"pool,omitempty"`       // the GPU tag that proves; empty: any
+
+	// PartitionsPerPost is how many partitions are proven as one set and sent in one message, at most the network's 3; 0 is 1.
+	PartitionsPerPost int `json:"partitions_per_post,omitzero"`
+	// RecoverAlone: a partition with recovering sectors is proven and sent by itself. The chain verifies such a post at once, which costs gas
+	// (lotus-miner's SingleRecoveringPartitionPerPostMessage).
+	RecoverAlone bool     `json:"recover_alone,omitempty"`
+	Fees         Fees     `json:"fees,omitzero"`
+	Recovery     Recovery `json:"recovery,omitzero"`
 }
 
 // DefaultSettings are those of a miner about which nothing is configured. EpochDuration must still be asked of the chain.

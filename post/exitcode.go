@@ -1,0 +1,53 @@
+package post
+
+import "fmt"
+
+// Exit is what a message's exit code means to whoever sent it.
+type Exit struct {
+	Code    int64
+	Meaning string // in words, for people
+	Mend    Mend
+}
+
+// Mend is what can be done about a message that failed on the chain.
+type Mend string
+
+// What a failed message calls for.
+const (
+	MendRebuild Mend = "rebuild" // look at the chain and build it anew: what it said was right for another moment
+	MendProve   Mend = "prove"   // the proof itself was refused: prove anew
+	MendGas     Mend = "gas"     // it had too little gas or too little was paid: estimate again
+	MendFunds   Mend = "funds"   // the sender, or the miner actor, lacks funds: people must pay in
+	MendNone    Mend = "none"    // sending it again fails again: people must look
+)
+
+// exits are the exit codes of the FVM (below 16) and of the built-in actors, as go-state-types' exitcode has them.
+var exits = map[int64]Exit{
+	1:  {Meaning: "the sender is not an account", Mend: MendNone},
+	2:  {Meaning: "the sender's nonce was another, or it could not pay for the gas", Mend: MendRebuild},
+	4:  {Meaning: "the actor's code broke off", Mend: MendNone},
+	5:  {Meaning: "there is no such receiver", Mend: MendNone},
+	6:  {Meaning: "the sender could not pay what the message carries", Mend: MendFunds},
+	7:  {Meaning: "out of gas", Mend: MendGas},
+	16: {Meaning: "the actor refused what the message says", Mend: MendRebuild},
+	17: {Meaning: "the actor did not find what the message speaks of", Mend: MendRebuild},
+	18: {Meaning: "the sender may not do this for the miner", Mend: MendNone},
+	19: {Meaning: "the miner actor has too little balance", Mend: MendFunds},
+	20: {Meaning: "the actor's state does not allow it", Mend: MendRebuild},
+	21: {Meaning: "the actor could not read the message", Mend: MendNone},
+	22: {Meaning: "the actor has no such method", Mend: MendNone},
+	23: {Meaning: "the actor failed without saying why", Mend: MendRebuild},
+}
+
+// ReadExit says what a message's exit code means.
+func ReadExit(code int64) Exit {
+	exit, known := exits[code]
+	if !known {
+		exit = Exit{Meaning: "unknown to posthaste", Mend: MendRebuild}
+	}
+	exit.Code = code
+	return exit
+}
+
+// String is the code with its meaning.
+func (e Exit) String() string { return fmt.Sprintf("exit code %d (%s)", e.Code, e.Meaning) }
