@@ -76,7 +76,7 @@ func (d *deadline) submit(ctx, open workflow.Context, p *partition, proof post.P
 		request := post.MessageRequest{
 			ID: fmt.Sprintf("%s/p%d/%d", d.WorkflowID(), p.Index, p.built), ReplyTo: d.WorkflowID(),
 			From: d.sender, To: message.To, Method: message.Method, Params: message.Params, Expires: d.Close,
-			EpochDuration: d.settings.EpochDuration,
+			EpochDuration: d.settings.EpochDuration, Fees: d.settings.Fees,
 		}
 		done, err := d.send(ctx, p, request)
 		if done || err != nil {
