@@ -19,6 +19,12 @@ type MessageRequest struct {
 	Expires abi.ChainEpoch `json:"expires"`  // Close: from here on the message is worthless
 	Lost    int            `json:"lost"`     // how often it landed and a reorg dropped it: the same bytes are pushed again
 
+	// Replaces is the ID of an earlier request to the same sender, whose message this one takes the place of; empty: of none. A reorg changed
+	// what a post must say, so the earlier message, should it come back from a pool, would fail on the chain or keep this one from landing.
+	// This one gets its nonce, at a premium that pools take for a replacement, unless the earlier one is on the chain: if with exit code 0,
+	// this request is answered with that landing and nothing is sent; if with another, or if the ID is not known, this one gets a nonce of its own.
+	Replaces string `json:"replaces,omitempty"`
+
 	EpochDuration time.Duration `json:"epoch_duration"` // wall-clock time of an epoch
 	Fees          Fees          `json:"fees,omitzero"`  // what it may cost
 }
