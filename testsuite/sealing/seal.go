@@ -31,6 +31,8 @@ type Sector struct {
 	SealProof abi.RegisteredSealProof
 	SealedCID cid.Cid
 	CommR     [32]byte // the digest inside SealedCID
+
+	SectorKeyCID cid.Cid // SealedCID before the sector's upgrade; undefined if it is not upgraded
 }
 
 // record is the small file beside a sector's cache that lets Seal read it back. Its presence means that sealing finished.
@@ -51,7 +53,7 @@ func Seal(ctx context.Context, storeDir string, miner abi.ActorID, number abi.Se
 	fail := func(err error) (Sector, error) {
 		return Sector{}, fmt.Errorf("sealing sector %s in %s: %w", BaseName(miner, number), storeDir, err)
 	}
-	commR, err := readRecord(storeDir, miner, number)
+	commR, err := readRecord(CacheDir(storeDir, miner, number))
 	if errors.Is(err, fs.ErrNotExist) {
 		commR, err = sealNew(storeDir, miner, number)
 	}
@@ -93,9 +95,9 @@ func CacheDir(storeDir string, miner abi.ActorID, number abi.SectorNumber) strin
 	return filepath.Join(storeDir, "cache", BaseName(miner, number))
 }
 
-// readRecord reads the CommR of a sector that was sealed before.
-func readRecord(storeDir string, miner abi.ActorID, number abi.SectorNumber) ([]byte, error) {
-	file := filepath.Join(CacheDir(storeDir, miner, number), recordName)
+// readRecord reads the CommR of a replica that was made before, from its cache folder.
+func readRecord(cache string) ([]byte, error) {
+	file := filepath.Join(cache, recordName)
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -122,7 +124,7 @@ func sealNew(storeDir string, miner abi.ActorID, number abi.SectorNumber) ([]byt
 	if err := os.WriteFile(sealed, nil, 0o644); err != nil {
 		return nil, err
 	}
-	staged, piece, err := stage(storeDir, miner, number)
+	staged, piece, err := stage(storeDir, "data", miner, number)
 	if staged != "" {
 		defer func() { _ = os.Remove(staged) }()
 	}
@@ -138,7 +140,12 @@ func sealNew(storeDir string, miner abi.ActorID, number abi.SectorNumber) ([]byt
 	if err != nil {
 		return nil, fmt.Errorf("pre-commit phase 2: %w", err)
 	}
-	commR, err := commcid.CIDToReplicaCommitmentV1(sealedCID)
+	return finish(cache, sealedCID)
+}
+
+// finish clears a replica's cache, leaves the record in it, and returns the CommR.
+func finish(cache string, sealed cid.Cid) ([]byte, error) {
+	commR, err := commcid.CIDToReplicaCommitmentV1(sealed)
 	if err != nil {
 		return nil, err
 	}
@@ -149,11 +156,11 @@ func sealNew(storeDir string, miner abi.ActorID, number abi.SectorNumber) ([]byt
 	return commR, writeJSON(filepath.Join(cache, recordName), record{SealProof: SealProof, CommR: commR})
 }
 
-// stage writes the unsealed data of a sector, one piece that fills it, to a temporary file.
-func stage(storeDir string, miner abi.ActorID, number abi.SectorNumber) (string, abi.PieceInfo, error) {
+// stage writes unsealed data for a sector, one piece that fills it, to a temporary file. Other purposes give other data.
+func stage(storeDir, purpose string, miner abi.ActorID, number abi.SectorNumber) (string, abi.PieceInfo, error) {
 	size := abi.PaddedPieceSize(SectorSize)
 	var data []byte
-	for seed := digest("data", miner, number); len(data) < int(size.Unpadded()); seed = sha256.Sum256(seed[:]) {
+	for seed := digest(purpose, miner, number); len(data) < int(size.Unpadded()); seed = sha256.Sum256(seed[:]) {
 		data = append(data, seed[:]...)
 	}
 	data = data[:size.Unpadded()]

@@ -99,3 +99,42 @@ func TestDamageIsReal(t *testing.T) {
 	require.NoError(t, Delete(dir, 1000, 1))
 	require.NoFileExists(t, file)
 }
+
+func TestUpgrade(t *testing.T) {
+	dir := t.TempDir()
+	before, err := Seal(t.Context(), dir, 1000, 1)
+	require.NoError(t, err)
+	was, err := os.ReadFile(SealedFile(dir, 1000, 1))
+	require.NoError(t, err)
+	upgraded, err := Upgrade(t.Context(), dir, 1000, 1)
+	require.NoError(t, err)
+	require.NotEqual(t, before.CommR, upgraded.CommR)
+	require.Equal(t, before.SealedCID, upgraded.SectorKeyCID)
+	require.False(t, before.SectorKeyCID.Defined(), "as it was sealed it is not upgraded")
+
+	now, err := os.ReadFile(UpdateFile(dir, 1000, 1))
+	require.NoError(t, err)
+	require.Len(t, now, SectorSize)
+	require.NotEqual(t, was, now)
+	still, err := os.ReadFile(SealedFile(dir, 1000, 1))
+	require.NoError(t, err)
+	require.Equal(t, was, still, "what was sealed stays")
+	entries, err := os.ReadDir(UpdateCacheDir(dir, 1000, 1))
+	require.NoError(t, err)
+	var names []string
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	require.Equal(t, []string{"p_aux", "sc-02-data-tree-r-last.dat", "sealing.json", "t_aux"}, names, "what only the update's proof needs is gone")
+
+	again, err := Upgrade(t.Context(), dir, 1000, 1)
+	require.NoError(t, err)
+	require.Equal(t, upgraded, again, "it is read back")
+	elsewhere, err := Upgrade(t.Context(), t.TempDir(), 1000, 1)
+	require.NoError(t, err)
+	require.Equal(t, upgraded, elsewhere, "the same sector is upgraded to the same replica")
+	require.NoError(t, os.Remove(filepath.Join(UpdateCacheDir(dir, 1000, 1), recordName)))
+	anew, err := Upgrade(t.Context(), dir, 1000, 1)
+	require.NoError(t, err)
+	require.Equal(t, upgraded, anew, "what an interrupted call left is made anew")
+}
