@@ -38,6 +38,7 @@ type Config struct {
 	Partitions          int // of a deadline
 	WideEvery           int // every so many deadlines one has a partition more than that; 0: none has
 	SectorsPerPartition int // 1 or 2
+	UpgradedEvery       int // of so many sectors of a miner the last is an upgraded (snap) one; 0: none is
 
 	InclusionDelay abi.ChainEpoch // epochs from a message's push to the first tipset that may hold it, at least 1
 	BaseFee        abi.TokenAmount
@@ -81,6 +82,8 @@ func (c Config) Check() error {
 		return fmt.Errorf("--partitions is %d; it goes from 1 to 100", c.Partitions)
 	case c.WideEvery < 0:
 		return fmt.Errorf("--wide-every is %d; 0 (never) or more", c.WideEvery)
+	case c.UpgradedEvery < 0:
+		return fmt.Errorf("--upgraded-every is %d; 0 (never) or more", c.UpgradedEvery)
 	case c.InclusionDelay < 1:
 		return fmt.Errorf("--inclusion-delay is %d; a message lands one epoch after its push at the earliest", c.InclusionDelay)
 	case c.StartEpoch < c.period():
@@ -99,6 +102,11 @@ func (c Config) blockDelay() uint64 { return uint64(math.Ceil(c.EpochDuration.Se
 func (c Config) firstOpen(i int) abi.ChainEpoch {
 	room := c.Window - c.Lookback - c.Lead
 	return c.StartEpoch + c.Lookback + c.Lead + room*abi.ChainEpoch(i)/abi.ChainEpoch(c.Miners)
+}
+
+// upgraded says whether a sector is an upgraded one from the start.
+func (c Config) upgraded(number abi.SectorNumber) bool {
+	return c.UpgradedEvery > 0 && int(number)%c.UpgradedEvery == 0
 }
 
 // partitions is how many partitions a deadline of the i-th miner has.

@@ -30,6 +30,7 @@ func (d *Devnet) controlMux() http.Handler {
 		d.SetIncluding(true)
 		answer(w, map[string]bool{"including": true})
 	})
+	d.changeHandlers(mux)
 	mux.HandleFunc("POST /shutdown", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, map[string]bool{"shutdown": true})
 		d.once.Do(func() { close(d.closing) })

@@ -78,7 +78,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Devnet, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Devnet{Chain: newChain(cfg, log, w, genesis), log: log, tokens: tokens, mining: true, closing: make(chan struct{})}
+	d := &Devnet{Chain: newChain(cfg, log, w, source, genesis), log: log, tokens: tokens, mining: true, closing: make(chan struct{})}
 	d.Ready = Ready{EpochSeconds: cfg.EpochDuration.Seconds(), Stores: stores, ParameterCache: parameters}
 	for i := range cfg.Miners {
 		d.Ready.Miners = append(d.Ready.Miners, post.MinerName(firstMiner+abi.ActorID(i)))

@@ -22,8 +22,8 @@ type Store struct {
 // firstAccount is the ID of the first owner; each miner has three accounts in a row: owner, worker, control.
 const firstAccount = 100
 
-// maker makes one sector known to the chain: by sealing it, or out of thin air in tests of rules.
-type maker func(miner abi.ActorID, number abi.SectorNumber) (*chain.SectorOnChainInfo, error)
+// maker makes one sector, upgraded or not, known to the chain: by sealing it, or out of thin air in tests of rules.
+type maker func(miner abi.ActorID, number abi.SectorNumber, upgraded bool) (*chain.SectorOnChainInfo, error)
 
 // genesisState is the state at the start: all sectors active, and the deadline that is open then posted already, since nobody
 // can have proven it.
@@ -64,7 +64,7 @@ func fillDeadlines(cfg Config, i int, m *minerState, source maker) error {
 		for range cfg.partitions(i, index) {
 			var p partition
 			for range cfg.SectorsPerPartition {
-				sector, err := source(m.id, next)
+				sector, err := source(m.id, next, cfg.upgraded(next))
 				if err != nil {
 					return err
 				}
@@ -79,7 +79,7 @@ func fillDeadlines(cfg Config, i int, m *minerState, source maker) error {
 	return nil
 }
 
-// sealer seals each sector into its miner's store under dir, or reads back what an earlier run sealed there.
+// sealer seals each sector, and upgrades some, in its miner's store under dir, or reads back what an earlier run sealed there.
 func sealer(ctx context.Context, cfg Config) (maker, []Store, error) {
 	paths := map[abi.ActorID]string{}
 	var stores []Store
@@ -96,14 +96,22 @@ func sealer(ctx context.Context, cfg Config) (maker, []Store, error) {
 		paths[id] = store.Path
 		stores = append(stores, store)
 	}
-	return func(miner abi.ActorID, number abi.SectorNumber) (*chain.SectorOnChainInfo, error) {
-		sector, err := sealing.Seal(ctx, paths[miner], miner, number)
+	return func(miner abi.ActorID, number abi.SectorNumber, upgraded bool) (*chain.SectorOnChainInfo, error) {
+		seal := sealing.Seal
+		if upgraded {
+			seal = sealing.Upgrade
+		}
+		sector, err := seal(ctx, paths[miner], miner, number)
 		if err != nil {
 			return nil, err
 		}
-		return &chain.SectorOnChainInfo{
+		info := &chain.SectorOnChainInfo{
 			SectorNumber: sector.Number, SealProof: sector.SealProof, SealedCID: sector.SealedCID,
 			Activation: 0, Expiration: cfg.StartEpoch + 1_000_000,
-		}, nil
+		}
+		if upgraded {
+			info.SectorKeyCID = &sector.SectorKeyCID
+		}
+		return info, nil
 	}, stores, nil
 }

@@ -35,14 +35,23 @@ func testChain(t *testing.T, change func(*Config)) *Chain {
 	}
 	require.NoError(t, cfg.Check())
 	w := wallet{}
-	st, err := genesisState(cfg, w, func(miner abi.ActorID, n abi.SectorNumber) (*chain.SectorOnChainInfo, error) {
-		sum := cfg.derive("commr", number(miner), number(n))
-		sum[31] &= 0x3f
-		sealed, err := commcid.ReplicaCommitmentV1ToCID(sum[:])
-		return &chain.SectorOnChainInfo{SectorNumber: n, SealProof: abi.RegisteredSealProof_StackedDrg2KiBV1_1, SealedCID: sealed}, err
-	})
+	source := func(miner abi.ActorID, n abi.SectorNumber, upgraded bool) (*chain.SectorOnChainInfo, error) {
+		commR := func(of string) (cid.Cid, error) {
+			sum := cfg.derive(of, number(miner), number(n))
+			sum[31] &= 0x3f
+			return commcid.ReplicaCommitmentV1ToCID(sum[:])
+		}
+		sealed, err := commR("commr")
+		info := &chain.SectorOnChainInfo{SectorNumber: n, SealProof: abi.RegisteredSealProof_StackedDrg2KiBV1_1, SealedCID: sealed}
+		if upgraded && err == nil {
+			info.SectorKeyCID = &sealed
+			info.SealedCID, err = commR("upgraded")
+		}
+		return info, err
+	}
+	st, err := genesisState(cfg, w, source)
 	require.NoError(t, err)
-	return newChain(cfg, quiet(), w, st)
+	return newChain(cfg, quiet(), w, source, st)
 }
 
 func (c *Chain) mineTo(epoch abi.ChainEpoch) {

@@ -78,6 +78,8 @@ func (r *rpcAPI) WalletHas(ctx context.Context, a address.Address) (bool, error)
 	if err := need(ctx, "WalletHas", permWrite); err != nil {
 		return false, err
 	}
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
 	_, has := r.c.wallet[a]
 	return has, nil
 }
@@ -100,8 +102,8 @@ func (r *rpcAPI) WalletSignMessage(ctx context.Context, a address.Address, m *ch
 		return nil, err
 	}
 	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
 	key, err := r.c.accountKey(a)
-	r.c.mu.Unlock()
 	if err != nil {
 		return nil, fmt.Errorf("failed to resolve ID address %s: %w", a, err)
 	}

@@ -38,6 +38,7 @@ type Chain struct {
 	cfg     Config
 	log     *slog.Logger
 	wallet  wallet
+	source  maker
 	genesis uint64 // timestamp of epoch 0, seconds since 1970
 
 	mu     sync.Mutex
@@ -50,11 +51,13 @@ type Chain struct {
 	ledger *ledger
 	heads  map[chan []*chain.HeadChange]struct{}
 	empty  bool // blocks hold no messages
+
+	changes []func(*state) // what the next tipset begins with
 }
 
-func newChain(cfg Config, log *slog.Logger, w wallet, start *state) *Chain {
+func newChain(cfg Config, log *slog.Logger, w wallet, source maker, start *state) *Chain {
 	c := &Chain{
-		cfg: cfg, log: log, wallet: w, blocks: map[string]*block{}, seen: map[cid.Cid]*chain.SignedMessage{},
+		cfg: cfg, log: log, wallet: w, source: source, blocks: map[string]*block{}, seen: map[cid.Cid]*chain.SignedMessage{},
 		ids: map[address.Address]address.Address{}, pool: newPool(), ledger: newLedger(cfg), heads: map[chan []*chain.HeadChange]struct{}{},
 	}
 	c.genesis = uint64(time.Now().Unix()) - cfg.blockDelay()*uint64(cfg.StartEpoch)
@@ -116,6 +119,10 @@ func (c *Chain) Mine() *chain.TipSet {
 		}
 	}
 	st := b.before.clone()
+	for _, change := range c.changes {
+		change(st)
+	}
+	c.changes = nil
 	for _, m := range b.messages {
 		b.receipts = append(b.receipts, c.execute(b, st, m))
 	}

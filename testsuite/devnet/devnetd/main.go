@@ -61,6 +61,7 @@ func command() *cobra.Command {
 	f.IntVar(&cfg.Partitions, "partitions", cfg.Partitions, "partitions of a deadline")
 	f.IntVar(&cfg.WideEvery, "wide-every", cfg.WideEvery, "every so many deadlines, one has a partition more; 0: none")
 	f.IntVar(&cfg.SectorsPerPartition, "sectors", cfg.SectorsPerPartition, "sectors a partition, 1 or 2")
+	f.IntVar(&cfg.UpgradedEvery, "upgraded-every", cfg.UpgradedEvery, "of so many sectors, the last is an upgraded (snap) one; 0: none is")
 	f.StringVar(&cfg.Seed, "seed", cfg.Seed, "of keys, beacon and tickets")
 	f.TextVar(&level, "log-level", slog.LevelWarn, "debug, info, warn or error")
 	return cmd
