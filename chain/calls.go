@@ -31,6 +31,7 @@ type api struct {
 	StateMinerSectors             func(ctx context.Context, miner address.Address, sectors *bitfield.BitField, key TipSetKey) ([]*SectorOnChainInfo, error)
 	StateMinerInfo                func(ctx context.Context, miner address.Address, key TipSetKey) (MinerInfo, error)
 	StateMinerFaults              func(ctx context.Context, miner address.Address, key TipSetKey) (bitfield.BitField, error)
+	StateReadState                func(ctx context.Context, actor address.Address, key TipSetKey) (*ActorState, error)
 	StateGetRandomnessFromBeacon  func(ctx context.Context, tag crypto.DomainSeparationTag, epoch abi.ChainEpoch, entropy []byte, key TipSetKey) (abi.Randomness, error)
 	StateGetRandomnessFromTickets func(ctx context.Context, tag crypto.DomainSeparationTag, epoch abi.ChainEpoch, entropy []byte, key TipSetKey) (abi.Randomness, error)
 	StateGetActor                 func(ctx context.Context, actor address.Address, key TipSetKey) (*Actor, error)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/filecoin-project/go-address"
 	"github.com/filecoin-project/go-state-types/abi"
+	"github.com/filecoin-project/go-state-types/big"
 
 	"posthaste/chain"
 	"posthaste/post"
@@ -30,7 +31,8 @@ type maker func(miner abi.ActorID, number abi.SectorNumber, upgraded bool) (*cha
 func genesisState(cfg Config, w wallet, source maker) (*state, error) {
 	st := &state{accounts: map[address.Address]account{}, miners: map[abi.ActorID]*minerState{}}
 	for i := range cfg.Miners {
-		m := &minerState{id: firstMiner + abi.ActorID(i), firstPeriod: cfg.firstOpen(i), sectors: map[abi.SectorNumber]*chain.SectorOnChainInfo{}}
+		m := &minerState{id: firstMiner + abi.ActorID(i), firstPeriod: cfg.firstOpen(i), sectors: map[abi.SectorNumber]*chain.SectorOnChainInfo{},
+			funds: chain.MinerFunds{Balance: cfg.Balance, Bound: big.Zero(), FeeDebt: big.Zero()}, consensusFault: -1}
 		for place, role := range []struct {
 			name string
 			id   *address.Address

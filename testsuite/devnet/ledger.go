@@ -20,6 +20,8 @@ type Report struct {
 	Deadlines []DeadlineReport `json:"deadlines"` // with a live sector, Open reached since the chain's start; oldest first
 	Messages  MessageCounts    `json:"messages"`
 	Disputes  DisputeCounts    `json:"disputes"` // none here: every proof is verified when its message lands
+
+	Recoveries Recoveries `json:"recoveries"`
 }
 
 // DeadlineReport is one window of one deadline.
@@ -83,6 +85,8 @@ type ledger struct {
 	order   []window
 	sent    map[windowPartition]*sent
 	counts  MessageCounts
+
+	recoveries Recoveries
 }
 
 func newLedger(cfg Config) *ledger {
@@ -181,7 +185,7 @@ func (l *ledger) landed(m *minerState, signed *chain.SignedMessage, name cid.Cid
 }
 
 func (l *ledger) report() Report {
-	out := Report{Epoch: l.epoch, Deadlines: []DeadlineReport{}, Messages: l.counts}
+	out := Report{Epoch: l.epoch, Deadlines: []DeadlineReport{}, Messages: l.counts, Recoveries: l.recoveries}
 	for _, w := range l.order {
 		r := *l.windows[w]
 		r.Partitions = slices.Clone(r.Partitions)

@@ -165,7 +165,7 @@ func (r *rpcAPI) StateMinerInfo(_ context.Context, miner address.Address, key ch
 	return onMiner(r.c, miner, key, func(_ *block, m *minerState) (chain.MinerInfo, error) {
 		return chain.MinerInfo{
 			Owner: m.owner, Worker: m.worker, ControlAddresses: []address.Address{m.control},
-			WindowPoStProofType: proofType, SectorSize: 2048, WindowPoStPartitionSectors: sectorsPerPartition, ConsensusFaultElapsed: -1,
+			WindowPoStProofType: proofType, SectorSize: 2048, WindowPoStPartitionSectors: sectorsPerPartition, ConsensusFaultElapsed: m.consensusFault,
 		}, nil
 	})
 }

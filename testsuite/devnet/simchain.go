@@ -194,6 +194,8 @@ func (c *Chain) invoke(b *block, st *state, from address.Address, m chain.Messag
 	switch {
 	case !known:
 		return nil, abortf(exitcode.SysErrInvalidReceiver, "actor %s does not exist", m.To)
+	case m.Method == builtin.MethodsMiner.DeclareFaultsRecovered:
+		return nil, c.runtimeAt(b).declareRecovered(actor, from, m.Params)
 	case m.Method != builtin.MethodsMiner.SubmitWindowedPoSt:
 		return nil, abortf(exitcode.ErrUnhandledMessage, "method %d of the miner actor is not simulated", m.Method)
 	}
@@ -202,6 +204,9 @@ func (c *Chain) invoke(b *block, st *state, from address.Address, m chain.Messag
 
 // record tells the ledger about a message in a block, with the real library's verdict on the proof.
 func (c *Chain) record(b *block, m *chain.SignedMessage, outcome *postOutcome, receipt chain.MessageReceipt) {
+	if m.Message.Method == builtin.MethodsMiner.DeclareFaultsRecovered {
+		c.ledger.recovered(receipt.ExitCode)
+	}
 	if m.Message.Method != builtin.MethodsMiner.SubmitWindowedPoSt {
 		return
 	}

@@ -31,6 +31,8 @@ type minerState struct {
 	firstPeriod            abi.ChainEpoch // start of a proving period; the others follow by the period's length
 	sectors                map[abi.SectorNumber]*chain.SectorOnChainInfo
 	deadlines              []*deadline // replaced as a whole when one changes
+	funds                  chain.MinerFunds
+	consensusFault         abi.ChainEpoch // the last epoch of a consensus fault; -1: there was none
 }
 
 // deadline is the partitions of one deadline and which of them were posted in the current window.
