@@ -38,6 +38,7 @@ type api struct {
 	StateAccountKey               func(ctx context.Context, account address.Address, key TipSetKey) (address.Address, error)
 	StateLookupID                 func(ctx context.Context, account address.Address, key TipSetKey) (address.Address, error)
 	StateSearchMsg                func(ctx context.Context, from TipSetKey, message cid.Cid, limit abi.ChainEpoch, allowReplaced bool) (*MsgLookup, error)
+	GasEstimateGasLimit           func(ctx context.Context, message *Message, key TipSetKey) (int64, error)
 	GasEstimateMessageGas         func(ctx context.Context, message *Message, spec *MessageSendSpec, key TipSetKey) (*Message, error)
 	MpoolGetNonce                 func(ctx context.Context, from address.Address) (uint64, error)
 	MpoolPending                  func(ctx context.Context, key TipSetKey) ([]*SignedMessage, error)
@@ -194,8 +195,16 @@ func (n *Node) StateSearchMsg(ctx context.Context, from TipSetKey, message cid.C
 	})
 }
 
+// GasEstimateGasLimit executes the message on the state of a tipset and gives the gas that it took, without any room to spare. Where executing
+// it fails it is an error with the actor's reason.
+func (n *Node) GasEstimateGasLimit(ctx context.Context, message *Message, key TipSetKey) (int64, error) {
+	return call(ctx, n, "GasEstimateGasLimit", func(ctx context.Context) (int64, error) {
+		return n.api.GasEstimateGasLimit(ctx, message, key)
+	})
+}
+
 // GasEstimateMessageGas executes the message on the state of a tipset and gives it back with gas limit, premium and fee cap.
-// Where executing it fails it is an error with the actor's reason.
+// Where executing it fails it is an error with the actor's reason. With a gas limit given, it is not executed, only priced.
 func (n *Node) GasEstimateMessageGas(ctx context.Context, message *Message, spec *MessageSendSpec, key TipSetKey) (*Message, error) {
 	return call(ctx, n, "GasEstimateMessageGas", func(ctx context.Context) (*Message, error) {
 		return n.api.GasEstimateMessageGas(ctx, message, spec, key)

@@ -20,8 +20,32 @@ const (
 
 func gasUsed(m chain.Message) int64 { return gasBase + gasPerByte*int64(len(m.Params)) }
 
-// estimate executes a message on the state of a tipset with its messages, at its height, and fills in what the message leaves open:
-// gas limit, premium and fee cap. As on Lotus, a message that fails there is an error with the actor's reason.
+// gasLimit executes a message on the state of a tipset with its messages, at its height, and gives the gas that it took. As on Lotus, a message
+// that fails there is an error with the actor's reason.
+func (c *Chain) gasLimit(m chain.Message, key chain.TipSetKey) (int64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b, err := c.at(key)
+	if err != nil {
+		return 0, err
+	}
+	return c.try(b, m)
+}
+
+// try executes a message without keeping what it does. The caller holds the lock.
+func (c *Chain) try(b *block, m chain.Message) (int64, error) {
+	from, err := c.lookupID(m.From)
+	if err != nil {
+		return 0, fmt.Errorf("estimating gas used: getting the sender: %w", err)
+	}
+	if _, abort := c.invoke(b, b.applied.clone(), from, m); abort != nil {
+		trace := fmt.Sprintf("message failed with backtrace:\n00: %s (method %d) -- %s (%d)\n (RetCode=%d)", m.To, m.Method, abort.reason, abort.code, abort.code)
+		return 0, fmt.Errorf("estimating gas used: message execution failed (exit=[%s], vm error=[%s])", abort.code, trace)
+	}
+	return gasUsed(m), nil
+}
+
+// estimate fills in what a message leaves open: gas limit, premium and fee cap.
 func (c *Chain) estimate(m chain.Message, spec *chain.MessageSendSpec, key chain.TipSetKey) (*chain.Message, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -29,16 +53,12 @@ func (c *Chain) estimate(m chain.Message, spec *chain.MessageSendSpec, key chain
 	if err != nil {
 		return nil, err
 	}
-	from, err := c.lookupID(m.From)
-	if err != nil {
-		return nil, fmt.Errorf("estimating gas used: getting the sender: %w", err)
-	}
 	if m.GasLimit == 0 {
-		if _, abort := c.invoke(b, b.applied.clone(), from, m); abort != nil {
-			trace := fmt.Sprintf("message failed with backtrace:\n00: %s (method %d) -- %s (%d)\n (RetCode=%d)", m.To, m.Method, abort.reason, abort.code, abort.code)
-			return nil, fmt.Errorf("estimating gas used: message execution failed (exit=[%s], vm error=[%s])", abort.code, trace)
+		used, err := c.try(b, m)
+		if err != nil {
+			return nil, err
 		}
-		m.GasLimit = gasUsed(m) * gasOverestimate / 100
+		m.GasLimit = used * gasOverestimate / 100
 	}
 	if m.GasPremium.Int == nil || m.GasPremium.IsZero() {
 		m.GasPremium = big.NewInt(defaultPremium)

@@ -182,6 +182,10 @@ func (r *rpcAPI) StateSearchMsg(_ context.Context, from chain.TipSetKey, message
 	return r.c.search(from, message, limit, allowReplaced)
 }
 
+func (r *rpcAPI) GasEstimateGasLimit(_ context.Context, m *chain.Message, key chain.TipSetKey) (int64, error) {
+	return r.c.gasLimit(*m, key)
+}
+
 func (r *rpcAPI) GasEstimateMessageGas(_ context.Context, m *chain.Message, spec *chain.MessageSendSpec, key chain.TipSetKey) (*chain.Message, error) {
 	return r.c.estimate(*m, spec, key)
 }
