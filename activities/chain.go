@@ -30,6 +30,9 @@ type ChainReader interface {
 	StateMinerSectors(context.Context, address.Address, *bitfield.BitField, chain.TipSetKey) ([]*chain.SectorOnChainInfo, error)
 	StateMinerProvingDeadline(context.Context, address.Address, chain.TipSetKey) (*dline.Info, error)
 	StateAccountKey(context.Context, address.Address, chain.TipSetKey) (address.Address, error)
+	StateGetActor(context.Context, address.Address, chain.TipSetKey) (*chain.Actor, error)
+	WalletHas(context.Context, address.Address) (bool, error)
+	MpoolPending(context.Context, chain.TipSetKey) ([]*chain.SignedMessage, error)
 	StateSearchMsg(context.Context, chain.TipSetKey, cid.Cid, abi.ChainEpoch, bool) (*chain.MsgLookup, error)
 	EpochDuration(context.Context) (time.Duration, error)
 	ChallengeRandomness(context.Context, address.Address, abi.ChainEpoch, chain.TipSetKey) (abi.Randomness, error)
@@ -92,7 +95,7 @@ func (c *Chain) LoadDeadline(ctx context.Context, in workflows.LoadInput) (post.
 	if err != nil {
 		return fail(err)
 	}
-	sender, err := c.sender(ctx, in.Sender, info, head.Key())
+	sender, err := c.senderOf(ctx, in, miner, info, head)
 	if err != nil {
 		return fail(err)
 	}
@@ -140,33 +143,6 @@ func (c *Chain) beforeClose(ctx context.Context, d post.Deadline, head *chain.Ti
 		return []*chain.TipSet{head}, nil
 	}
 	return at, nil
-}
-
-// sender is the key address that signs the miner's posts: the configured one, or the worker. Only addresses that the actor
-// lets post are taken: a message from another is paid for and refused.
-func (c *Chain) sender(ctx context.Context, configured string, info chain.MinerInfo, head chain.TipSetKey) (address.Address, error) {
-	worker, err := c.Node.StateAccountKey(ctx, info.Worker, head)
-	if err != nil || configured == "" {
-		return worker, err
-	}
-	want, err := address.NewFromString(configured)
-	if err != nil {
-		return address.Undef, fmt.Errorf("sender %q is not an address: %w", configured, err)
-	}
-	for _, allowed := range info.Senders() {
-		key, err := c.Node.StateAccountKey(ctx, allowed, head)
-		if err != nil && answered(err) {
-			continue // an owner is often a multisig, which has no key and sends nothing itself
-		}
-		if err != nil {
-			return address.Undef, err
-		}
-		if allowed == want || key == want {
-			return key, nil
-		}
-	}
-	return address.Undef, fmt.Errorf("sender %s is not a worker, control or owner address of the miner; "+
-		"choose one of those in posthaste.toml", configured)
 }
 
 // posted reads which partitions of a deadline have a post in its current window. The chain clears them in its last epoch.

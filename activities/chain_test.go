@@ -122,6 +122,61 @@ func TestSender(t *testing.T) {
 			assert.Equal(t, c.want.String(), loaded.Sender)
 		})
 	}
+	t.Run("chosen", func(t *testing.T) {
+		fil := func(n int64) map[address.Address]int64 {
+			return map[address.Address]int64{keyAddress("control0"): n, keyAddress("control1"): 4, keyAddress("worker"): 4}
+		}
+		for name, c := range map[string]struct {
+			balances map[address.Address]int64
+			without  []string // keys
+			want     string
+		}{
+			"the first control address":                           {nil, nil, "control0"},
+			"its key is elsewhere":                                {nil, []string{"control0"}, "control1"},
+			"it cannot pay the highest fee":                       {map[address.Address]int64{keyAddress("control0"): 4}, nil, "control1"},
+			"no control address can: the worker":                  {map[address.Address]int64{keyAddress("control0"): 4, keyAddress("control1"): 4}, nil, "worker"},
+			"nobody can: the richest":                             {fil(3), nil, "control1"},
+			"nobody can: the richest is the first":                {fil(4), nil, "control0"},
+			"no key at all: the worker, which says so on signing": {nil, []string{"control0", "control1", "worker"}, "worker"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				n := newNode(t)
+				n.balances, n.without = c.balances, map[address.Address]bool{}
+				for _, key := range c.without {
+					n.without[keyAddress(key)] = true
+				}
+				loaded, err := (&activities.Chain{Node: n}).LoadDeadline(t.Context(), workflows.LoadInput{Deadline: deadlineOf(0), Fees: post.DefaultFees()})
+				require.NoError(t, err)
+				assert.Equal(t, keyAddress(c.want).String(), loaded.Sender)
+			})
+		}
+		t.Run("whoever has sent a post of the deadline already", func(t *testing.T) {
+			n := newNode(t)
+			d := deadlineOf(1)
+			n.height = d.Open + 2
+			params, err := chain.PostParams(chain.Post{Deadline: d.Index, Partitions: []chain.PostPartition{{Index: 0}}, ProofType: n.info.WindowPoStProofType,
+				Proof: []byte{1}, CommitEpoch: d.Challenge, CommitRandomness: n.commit})
+			require.NoError(t, err)
+			n.pending = []*chain.SignedMessage{{Message: chain.Message{From: keyAddress("stranger"), To: idAddress(1000), Method: 5, Params: params}},
+				{Message: chain.Message{From: keyAddress("control1"), To: idAddress(1000), Method: 5, Params: params}}}
+			load := func(d post.Deadline) string {
+				loaded, err := (&activities.Chain{Node: n}).LoadDeadline(t.Context(), workflows.LoadInput{Deadline: d, Fees: post.DefaultFees()})
+				require.NoError(t, err)
+				return loaded.Sender
+			}
+			assert.Equal(t, keyAddress("control1").String(), load(d))
+			d.Challenge += 40
+			assert.Equal(t, keyAddress("control0").String(), load(d), "a post of another period")
+		})
+		t.Run("the node is away", func(t *testing.T) {
+			for _, method := range []string{"WalletHas", "StateGetActor"} {
+				n := newNode(t)
+				n.fails(method, errAway)
+				_, err := (&activities.Chain{Node: n}).LoadDeadline(t.Context(), workflows.LoadInput{Deadline: deadlineOf(0), Fees: post.DefaultFees()})
+				retried(t, err)
+			}
+		})
+	})
 	t.Run("a control address without a key before the right one", func(t *testing.T) {
 		n := newNode(t)
 		delete(n.keys, idAddress(102))

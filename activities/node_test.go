@@ -12,6 +12,7 @@ import (
 	"github.com/filecoin-project/go-bitfield"
 	commcid "github.com/filecoin-project/go-fil-commcid"
 	"github.com/filecoin-project/go-state-types/abi"
+	"github.com/filecoin-project/go-state-types/big"
 	"github.com/filecoin-project/go-state-types/crypto"
 	"github.com/filecoin-project/go-state-types/dline"
 	"github.com/ipfs/go-cid"
@@ -40,6 +41,9 @@ type node struct {
 	estimated  *chain.Message
 	sign       func(*chain.SignedMessage)
 	asked      int
+	without    map[address.Address]bool  // keys that its wallet has not
+	balances   map[address.Address]int64 // in FIL; others have 100
+	pending    []*chain.SignedMessage
 	null       map[abi.ChainEpoch]bool // rounds without a tipset
 	cleared    abi.ChainEpoch          // from here on there are no posts; 0: there are
 }
@@ -227,6 +231,18 @@ func (n *node) GasEstimateMessageGas(_ context.Context, message *chain.Message, 
 	return &out, n.failing("GasEstimateMessageGas")
 }
 
+func (n *node) GasEstimateGasLimit(_ context.Context, message *chain.Message, _ chain.TipSetKey) (int64, error) {
+	return 4_000_000, n.failing("GasEstimateGasLimit")
+}
+
+func (n *node) MpoolPending(context.Context, chain.TipSetKey) ([]*chain.SignedMessage, error) {
+	return n.pending, n.failing("MpoolPending")
+}
+
+func (n *node) WalletHas(_ context.Context, key address.Address) (bool, error) {
+	return !n.without[key], n.failing("WalletHas")
+}
+
 func (n *node) MpoolGetNonce(_ context.Context, from address.Address) (uint64, error) {
 	return n.nonces[from], n.failing("MpoolGetNonce")
 }
@@ -248,5 +264,9 @@ func (n *node) WalletSignMessage(_ context.Context, _ address.Address, message *
 }
 
 func (n *node) StateGetActor(_ context.Context, of address.Address, _ chain.TipSetKey) (*chain.Actor, error) {
-	return &chain.Actor{Nonce: n.nonces[of]}, n.failing("StateGetActor")
+	balance, set := n.balances[of]
+	if !set {
+		balance = 100
+	}
+	return &chain.Actor{Nonce: n.nonces[of], Balance: big.Mul(big.NewInt(balance), big.NewInt(1e18))}, n.failing("StateGetActor")
 }

@@ -118,7 +118,7 @@ func (d *deadline) load(ctx workflow.Context) error {
 // read asks the chain for the deadline.
 func (d *deadline) read(ctx workflow.Context) (post.Loaded, error) {
 	var loaded post.Loaded
-	in := LoadInput{Deadline: d.Deadline, Sender: d.settings.Sender}
+	in := LoadInput{Deadline: d.Deadline, Sender: d.settings.Sender, Fees: d.settings.Fees}
 	err := d.run(policyChainRead.apply(ctx, d.timeToRead(ctx), d.String()), ActivityLoadDeadline, &loaded, in)
 	return loaded, err
 }

@@ -15,7 +15,8 @@ import (
 // LoadInput asks for a deadline and who sends its posts.
 type LoadInput struct {
 	Deadline post.Deadline `json:"deadline"`
-	Sender   string        `json:"sender,omitempty"` // empty: the miner's worker address
+	Sender   string        `json:"sender,omitempty"` // empty: chosen among the miner's addresses
+	Fees     post.Fees     `json:"fees,omitzero"`    // what a post may cost, which a chosen sender can pay; zero: the worker address is the sender
 }
 
 // AwaitInput asks for an epoch.
