@@ -42,10 +42,20 @@ test: build tools params check debian-test ## all tests: unit, workflow, replay,
 	@# Those with cards that only sleep run beside each other afterwards.
 	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) go test -timeout 30m -parallel 8 -count=1 ./testsuite/integration
 	cd temporal-dev && GOFLAGS= CGO_ENABLED=0 go test -timeout 10m ./...
-	@# The parts of the Lotus chain's program that need neither Lotus nor the FVM; make demo-lotus runs the rest.
+	@# The parts of the Lotus chain's program that need neither Lotus nor the FVM; make test-lotus runs the rest.
 	@mkdir -p testsuite/lotusdevnet/extern
 	@[ -e testsuite/lotusdevnet/extern/filecoin-ffi ] || ln -sfn ../../../extern/filecoin-ffi testsuite/lotusdevnet/extern/filecoin-ffi
 	cd testsuite/lotusdevnet && GOFLAGS= go test ./report/... ./options/...
+
+.PHONY: test-lotus
+test-lotus: build params lotusdevnet ## a proving period on a real Lotus chain in which things go wrong; ends with its figures (JSON=FILE: there, too)
+	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) go test -timeout 20m -count=1 -v ./testsuite/lotus -run '^Test(Quiet|Period)$$' -args -lotus $(LOTUS_ARGS)
+
+.PHONY: soak
+soak: build params lotusdevnet ## the same with longer epochs and faults drawn from SEED (default: 1); the seed repeats it
+	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) go test -timeout 60m -count=1 -v ./testsuite/lotus -run '^TestSoak$$' -args -lotus -seed $(or $(SEED),1) $(LOTUS_ARGS)
+
+LOTUS_ARGS = $(if $(JSON),-json $(abspath $(JSON))) $(ARGS)
 
 .PHONY: bench
 bench: build tools params ## the figures of docs/performance.md: name, value, unit, goal, ok or short

@@ -18,14 +18,31 @@ import (
 // Report is what the chain says of its deadlines so far.
 func (r *Rig) Report(ctx context.Context) (devnet.Report, error) {
 	var report devnet.Report
+	return report, r.ReadReport(ctx, &report)
+}
+
+// ReadReport reads it into another type: posthaste-lotusdevnet says more.
+func (r *Rig) ReadReport(ctx context.Context, into any) error {
 	data, err := r.control(ctx, http.MethodGet, "/report", nil)
 	if err == nil {
-		err = json.Unmarshal(data, &report)
+		err = json.Unmarshal(data, into)
 	}
 	if err != nil {
-		return report, fmt.Errorf("the chain's report: %w", err)
+		return fmt.Errorf("the chain's report: %w", err)
 	}
-	return report, nil
+	return nil
+}
+
+// Control has the chain do something, such as /null-rounds, and reads what it did into answer, unless that is nil.
+func (r *Rig) Control(ctx context.Context, path string, body, answer any) error {
+	data, err := r.control(ctx, http.MethodPost, path, body)
+	if err == nil && answer != nil {
+		err = json.Unmarshal(data, answer)
+	}
+	if err != nil {
+		return fmt.Errorf("having the chain do %s: %w", path, err)
+	}
+	return nil
 }
 
 // PauseRPC makes the node unreachable for a while.
@@ -56,13 +73,16 @@ func (r *Rig) SetMining(ctx context.Context, on bool) error {
 	return err
 }
 
+// controlPatience is how long the chain may take for what it is asked: a reorg is done when it answers.
+const controlPatience = 30 * time.Second
+
 // control asks the chain's control port.
 func (r *Rig) control(ctx context.Context, method, path string, body any) ([]byte, error) {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, controlPatience)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, r.chain.Control+path, bytes.NewReader(data))
 	if err != nil {

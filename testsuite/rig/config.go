@@ -14,7 +14,8 @@ import (
 // Config is what goes into the posthaste.toml files of the daemon and the workers. A test may change it; each start writes its
 // program's anew.
 type Config struct {
-	APIInfo  string // token and address of the node: a secret
+	APIInfo  string   // token and address of the node: a secret
+	Chain    []string // more lines of [chain], such as `nodes = […]`
 	Miners   []string
 	Policy   []string // lines of [policy], such as `max_try = 1`
 	Stores   []Store  // the daemon's
@@ -66,7 +67,7 @@ type Card struct {
 
 // Clone is a copy that can be changed without changing c.
 func (c Config) Clone() Config {
-	c.Miners, c.Policy, c.Stores, c.Env = slices.Clone(c.Miners), slices.Clone(c.Policy), slices.Clone(c.Stores), slices.Clone(c.Env)
+	c.Chain, c.Miners, c.Policy, c.Stores, c.Env = slices.Clone(c.Chain), slices.Clone(c.Miners), slices.Clone(c.Policy), slices.Clone(c.Stores), slices.Clone(c.Env)
 	c.Workers = slices.Clone(c.Workers)
 	for i, w := range c.Workers {
 		w.Attached, w.Cards = slices.Clone(w.Attached), slices.Clone(w.Cards)
@@ -112,7 +113,7 @@ func (t *toml) common(c Config, temporal, metrics string, own ...string) {
 func (c Config) writeDaemon(path, temporal string, epoch time.Duration, own []string) error {
 	var t toml
 	t.common(c, temporal, c.Metrics, own...)
-	t.line("[chain]\napi_info = %q\nepoch_duration = %q", c.APIInfo, epoch.String())
+	t.line("[chain]\napi_info = %q\nepoch_duration = %q\n%s", c.APIInfo, epoch.String(), strings.Join(c.Chain, "\n"))
 	t.line("[policy]\n%s", strings.Join(c.Policy, "\n"))
 	t.line("%s", c.Alerts)
 	for _, miner := range c.Miners {

@@ -21,7 +21,8 @@ import (
 
 // Options say what to run.
 type Options struct {
-	Chain   []string // flags of posthaste-devnet, beside --dir
+	Program string   // of the chain: posthaste-devnet, which is the default, or posthaste-lotusdevnet
+	Chain   []string // its flags, beside --dir
 	Workers int      // 0 means 1, or none on a bare rig
 	Cards   int      // of each worker; 0 means 2
 	Policy  []string // lines of [policy]
@@ -52,7 +53,11 @@ type Rig struct {
 	temporal temporalReady
 	client   client.Client
 	bin      string
+	program  string // the chain's
 }
+
+// simulated is the chain program that tests usually run on.
+const simulated = "posthaste-devnet"
 
 // chainReady is the chain program's ready line.
 type chainReady struct {
@@ -62,6 +67,9 @@ type chainReady struct {
 	Miners          []string `json:"miners"`
 	Stores          []Store  `json:"stores"`
 	ParameterCache  string   `json:"parameter_cache"`
+	Nodes           []struct {
+		FullnodeAPIInfo string `json:"fullnode_api_info"` // a secret
+	} `json:"nodes"` // all of them, where there are several
 }
 
 // temporalReady is temporal-dev's.
@@ -73,14 +81,15 @@ type temporalReady struct {
 // Open starts the programs in a folder: temporal-dev, the chain, the daemon, the worker. Whatever it returns with, Close ends
 // what runs.
 func Open(ctx context.Context, dir string, o Options) (*Rig, error) {
-	bin, err := programs()
+	program := cmp.Or(o.Program, simulated)
+	bin, err := programs(program)
 	if err != nil {
 		return nil, err
 	}
 	if os.Getenv("FIL_PROOFS_PARAMETER_CACHE") == "" {
 		return nil, errors.New("FIL_PROOFS_PARAMETER_CACHE is not set, so nothing can be proven; run `make test`, or set it to the folder that build/parameters.sh prints")
 	}
-	r := &Rig{Dir: dir, bin: bin}
+	r := &Rig{Dir: dir, bin: bin, program: program}
 	if err := r.processes(o); err != nil {
 		return nil, err
 	}
@@ -109,7 +118,7 @@ func (r *Rig) processes(o Options) error {
 	if o.Bare {
 		return nil
 	}
-	r.Chain = r.process("posthaste-devnet", func() ([]string, error) {
+	r.Chain = r.process(r.program, func() ([]string, error) {
 		return append([]string{"--dir", filepath.Join(r.Dir, "chain")}, o.Chain...), nil
 	})
 	r.Chain.ready, r.Chain.within = into(&r.chain), 2*time.Minute
@@ -281,6 +290,18 @@ func (r *Rig) Epoch() time.Duration {
 	return time.Duration(r.chain.EpochSeconds * float64(time.Second))
 }
 
+// Nodes are the tokens and addresses of the chain's nodes: secrets.
+func (r *Rig) Nodes() []string {
+	if len(r.chain.Nodes) == 0 {
+		return []string{r.chain.FullnodeAPIInfo}
+	}
+	var all []string
+	for _, n := range r.chain.Nodes {
+		all = append(all, n.FullnodeAPIInfo)
+	}
+	return all
+}
+
 // Miners of the chain.
 func (r *Rig) Miners() []string { return r.chain.Miners }
 
@@ -296,19 +317,27 @@ func (r *Rig) Program(name string) string { return filepath.Join(r.bin, name) }
 // UI is the address of Temporal's Web UI, such as http://127.0.0.1:8233.
 func (r *Rig) UI() string { return r.temporal.UI }
 
-// programs is the folder of what `make build` builds.
-func programs() (string, error) {
+// programs is the folder of what make builds, with all that a rig may need in it.
+func programs(chain string) (string, error) {
 	root, err := moduleRoot()
 	if err != nil {
 		return "", err
 	}
 	bin := filepath.Join(root, "bin")
-	for _, name := range []string{"posthaste", "posthaste-devnet", "posthaste-stubprover", "temporal-dev"} {
+	for _, name := range []string{"posthaste", chain, "posthaste-stubprover", "temporal-dev"} {
 		if _, err := os.Stat(filepath.Join(bin, name)); err != nil {
-			return "", fmt.Errorf("there is no %s; run `make build` first", filepath.Join(bin, name))
+			return "", fmt.Errorf("there is no %s; run `%s` first", filepath.Join(bin, name), makes(name))
 		}
 	}
 	return bin, nil
+}
+
+// makes is the command that builds a program.
+func makes(name string) string {
+	if name == "posthaste-lotusdevnet" {
+		return "make lotusdevnet"
+	}
+	return "make build"
 }
 
 // moduleRoot is the folder above the working directory that holds go.mod.

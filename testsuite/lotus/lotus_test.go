@@ -1,0 +1,118 @@
+package lotus_test
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"posthaste/testsuite/lotus"
+	"posthaste/testsuite/lotus/period"
+	"posthaste/testsuite/rig"
+)
+
+var (
+	asked   = flag.Bool("lotus", false, "run what needs the real chain: minutes (make test-lotus)")
+	seed    = flag.Uint64("seed", 1, "what a run's faults are drawn from")
+	kinds   = flag.String("kinds", "", "only faults of these kinds, separated by commas; `none`: none")
+	epoch   = flag.Duration("epoch", 0, "wall-clock time of an epoch, other than the test's own")
+	results = flag.String("json", "", "a file for the figures as JSON")
+)
+
+// A whole proving period in which things go wrong that an operator's machines do go through in one: whatever could be proven is posted,
+// once, and stands.
+func TestPeriod(t *testing.T) {
+	needsChain(t)
+	run(t, 15*time.Minute, lotus.Options{
+		Epoch: 150 * time.Millisecond, Sectors: 192, Daemons: 2, Workers: 2, Cards: 1, Nodes: 1,
+		Plan: planned(t),
+	})
+}
+
+// Nothing goes wrong, for the first deadlines of a chain.
+func TestQuiet(t *testing.T) {
+	needsChain(t)
+	run(t, 5*time.Minute, lotus.Options{Epoch: 150 * time.Millisecond, Sectors: 192, Deadlines: 3, Daemons: 1, Workers: 1, Cards: 2, Nodes: 1})
+}
+
+// Every kind of fault, drawn from the seed, for a whole period whose epochs are long enough that a worker may be lost in the middle of
+// a proof.
+func TestSoak(t *testing.T) {
+	needsChain(t)
+	run(t, 50*time.Minute, lotus.Options{
+		Epoch: 400 * time.Millisecond, Sectors: 192, Daemons: 2, Workers: 2, Cards: 1, Nodes: 1,
+		Plan: planned(t),
+	})
+}
+
+// planned plans a period with the kinds of faults that were asked for.
+func planned(t *testing.T) func(period.Shape) period.Plan {
+	t.Helper()
+	wanted := period.All
+	if *kinds != "" {
+		wanted = nil
+	}
+	for name := range strings.SplitSeq(*kinds, ",") {
+		kind := period.Kind(strings.TrimSpace(name))
+		if kind == "" || kind == "none" {
+			continue
+		}
+		require.Contains(t, period.All, kind, "-kinds")
+		wanted = append(wanted, kind)
+	}
+	return func(s period.Shape) period.Plan {
+		s.Kinds = wanted
+		return period.Whole(*seed, s)
+	}
+}
+
+// run is one run, with its figures at the end.
+func run(t *testing.T, limit time.Duration, o lotus.Options) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "posthaste-lotus-")
+	require.NoError(t, err)
+	o.Say = t.Logf
+	if *epoch != 0 {
+		o.Epoch = *epoch
+	}
+	outcome, r, err := lotus.Run(ctx, dir, o)
+	if r != nil {
+		t.Cleanup(func() { leave(t, r, dir) })
+	}
+	require.NoError(t, err)
+	fmt.Println(outcome.Figures.Table())
+	if *results != "" {
+		data, err := json.MarshalIndent(outcome, "", "  ")
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(*results, append(data, '\n'), 0o644))
+	}
+	for _, wrong := range outcome.Wrong {
+		t.Error(wrong)
+	}
+}
+
+// leave ends a run's programs; of one that failed the folder stays, with their logs.
+func leave(t *testing.T, r *rig.Rig, dir string) {
+	r.Close()
+	if !t.Failed() {
+		_ = os.RemoveAll(dir)
+		return
+	}
+	t.Logf("the logs of all programs are in %s", dir)
+}
+
+// needsChain skips a test unless it was asked for: it takes minutes, and a program that takes long to build.
+func needsChain(t *testing.T) {
+	t.Helper()
+	if !*asked {
+		t.Skip("only make test-lotus and make soak run it; they build the chain's program")
+	}
+}
