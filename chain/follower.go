@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/filecoin-project/go-jsonrpc"
 	"github.com/filecoin-project/go-state-types/abi"
 
 	"posthaste/post"
@@ -249,53 +248,4 @@ func sleep(ctx context.Context, d time.Duration) {
 	case <-time.After(d):
 	case <-ctx.Done():
 	}
-}
-
-// notify opens a websocket to the node and subscribes to its head. The channel closes when the connection is lost or
-// the context ends; it is never mended here, so that the follower notices and looks at the head again.
-func (n *Node) notify(ctx context.Context) (<-chan []*HeadChange, error) {
-	type opened struct {
-		changes <-chan []*HeadChange
-		closer  jsonrpc.ClientCloser
-		err     error
-	}
-	result := make(chan opened, 1)
-	// Dialing does not watch a context (only a handshake limit of 45 s), so it is left behind when ours ends first.
-	go func() {
-		var socket struct {
-			ChainNotify func(context.Context) (<-chan []*HeadChange, error)
-		}
-		closer, err := jsonrpc.NewMergeClient(ctx, n.info.websocketURL(), rpcNamespace, []any{&socket}, n.info.header(), jsonrpc.WithNoReconnect())
-		if err != nil {
-			result <- opened{err: err}
-			return
-		}
-		changes, err := socket.ChainNotify(ctx)
-		result <- opened{changes, closer, err}
-	}()
-	discard := func() {
-		if o := <-result; o.closer != nil {
-			o.closer()
-		}
-	}
-	limit := time.NewTimer(n.options.CallTimeout)
-	defer limit.Stop()
-	var o opened
-	select {
-	case o = <-result:
-	case <-limit.C:
-		go discard()
-		return nil, &CallError{Method: "ChainNotify", Endpoint: n.info.websocketURL(), kind: ErrUnreachable, Err: context.DeadlineExceeded}
-	case <-ctx.Done():
-		go discard()
-		return nil, ctx.Err()
-	}
-	if o.err != nil {
-		if o.closer != nil {
-			o.closer()
-		}
-		return nil, &CallError{Method: "ChainNotify", Endpoint: n.info.websocketURL(), kind: classifyDial(o.err), Err: n.clean(o.err)}
-	}
-	context.AfterFunc(ctx, o.closer)
-	return o.changes, nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -149,4 +150,28 @@ func TestFollowerWithAWrongTokenSaysSoOnce(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Equal(t, 1, log.count("refused the token"))
 	require.Zero(t, log.count("eyJwrong"))
+}
+
+// However often connections are lost, and when the follower ends, nothing of them stays.
+func TestSubscriptionsLeaveNothing(t *testing.T) {
+	running := func() int {
+		buf := make([]byte, 1<<20)
+		return strings.Count(string(buf[:runtime.Stack(buf, true)]), "chain.(*subscription).")
+	}
+	d := serve(t, 20*time.Millisecond)
+	n := dial(t, d.Ready.FullnodeAPIInfo, chain.Options{EpochDuration: 20 * time.Millisecond})
+	f := chain.NewFollower(n, quiet())
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	for range 5 {
+		before, _ := f.Epoch()
+		_, err := f.WaitEpoch(within(t, 5*time.Second), before+2)
+		require.NoError(t, err)
+		require.LessOrEqual(t, running(), 4, "two routines of the connection that is open, and perhaps of one that is ending")
+		d.PauseRPC(50 * time.Millisecond)
+	}
+	cancel()
+	<-done
+	require.Eventually(t, func() bool { return running() == 0 }, 5*time.Second, 10*time.Millisecond)
 }

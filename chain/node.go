@@ -2,9 +2,12 @@ package chain
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +26,9 @@ var (
 	ErrUnreachable = errors.New("the node cannot be reached")
 	// ErrNoRPC means that something answers there that is not a node's JSON-RPC.
 	ErrNoRPC = errors.New("no Filecoin JSON-RPC there")
+	// ErrAnswer means that a node answered what makes no sense: nothing, something of another type, more than there can be. It is an
+	// ErrNoRPC too: what answers so is no node, or no sound one.
+	ErrAnswer = fmt.Errorf("the node's answer makes no sense: %w", ErrNoRPC)
 	// ErrNoActor means that the chain has no such actor, as far as this node knows.
 	ErrNoActor = errors.New("the chain has no such actor")
 )
@@ -54,7 +60,7 @@ func Dial(ctx context.Context, apiInfo string, options Options) (*Node, error) {
 	}
 	n := &Node{info: info, options: options, api: new(api)}
 	n.closeFn, err = jsonrpc.NewMergeClient(ctx, info.URL, rpcNamespace, []any{n.api}, info.header(),
-		jsonrpc.WithHTTPClient(&http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}))
+		jsonrpc.WithHTTPClient(&http.Client{Transport: transport{http.DefaultTransport.(*http.Transport).Clone()}}))
 	if err != nil {
 		return nil, fmt.Errorf("client for %s: %w", info, err)
 	}
@@ -91,6 +97,8 @@ func (e *CallError) Error() string {
 	switch {
 	case errors.Is(e.kind, ErrToken):
 		return fmt.Sprintf("%s on %s: the node refused the token (FULLNODE_API_INFO): %v; make one with `lotus auth api-info --perm sign`", e.Method, e.Endpoint, e.Err)
+	case errors.Is(e.kind, ErrAnswer):
+		return fmt.Sprintf("%s on %s: the node's answer makes no sense: %v; check that it is a Filecoin node and sound", e.Method, e.Endpoint, e.Err)
 	case errors.Is(e.kind, ErrNoRPC):
 		return fmt.Sprintf("%s on %s: no Filecoin JSON-RPC there (%v); check the address in FULLNODE_API_INFO", e.Method, e.Endpoint, e.Err)
 	case errors.Is(e.kind, ErrUnreachable):
@@ -107,52 +115,83 @@ func (e *CallError) Unwrap() []error {
 	return []error{e.kind, e.Err}
 }
 
-// call runs one call under the node's time limit and wraps its error.
-func call[T any](ctx context.Context, n *Node, method string, do func(context.Context) (T, error)) (T, error) {
-	limited, cancel := context.WithTimeout(ctx, n.options.CallTimeout)
+// call runs one call under the node's time limit, bounds and decodes its answer, and wraps its error.
+func call[T any](ctx context.Context, n *Node, method string, limit int64, do func(context.Context) (json.RawMessage, error), decode func(json.RawMessage) (T, error)) (T, error) {
+	limited, cancel := context.WithTimeout(withLimit(ctx, limit), n.options.CallTimeout)
 	defer cancel()
-	out, err := do(limited)
-	if err == nil {
-		return out, nil
-	}
 	var zero T
+	raw, err := do(limited)
+	if err == nil {
+		out, err := decode(raw)
+		if err == nil {
+			return out, nil
+		}
+		return zero, n.failed(method, ErrAnswer, err)
+	}
 	if ctx.Err() != nil { // the caller gave up, not the node
 		return zero, fmt.Errorf("%s on %s: %w", method, n.info, ctx.Err())
 	}
-	return zero, &CallError{Method: method, Endpoint: n.info.URL, kind: classify(err), Err: n.clean(err)}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("its answer was cut short: %w", err)
+	}
+	return zero, n.failed(method, classify(err), err)
+}
+
+// failed is the error of a call.
+func (n *Node) failed(method string, kind, err error) error {
+	return &CallError{Method: method, Endpoint: n.info.URL, kind: kind, Err: n.clean(err)}
 }
 
 // classify tells a node that answered with an error from one that did not answer. go-jsonrpc reports HTTP status codes
 // as text alone, hence the search.
 func classify(err error) error {
 	text := err.Error()
+	says := func(parts ...string) bool {
+		return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(text, part) })
+	}
+	var answered *jsonrpc.JSONRPCError
 	var connection *jsonrpc.RPCConnectionError
 	switch {
-	case strings.Contains(text, "http status 401") || strings.Contains(text, "http status 403") || strings.Contains(text, "missing permission to invoke"):
+	case says("missing permission to invoke"):
 		return ErrToken
-	case strings.Contains(text, "http status 502") || strings.Contains(text, "http status 503") || strings.Contains(text, "http status 504"):
+	case errors.As(err, &answered) && says("context deadline exceeded", "context canceled", "rate limit"):
+		return ErrUnreachable // the node, or a gateway before it, gave up
+	case errors.As(err, &answered):
+		return nil
+	case errors.As(err, new(tooLarge)):
+		return ErrAnswer
+	case says("http status 401", "http status 403"):
+		return ErrToken
+	case says("http status 429", "http status 502", "http status 503", "http status 504"):
 		return ErrUnreachable
-	case strings.Contains(text, "http status 4") || strings.Contains(text, "unmarshaling response: invalid character"):
+	case says("http status 4", "unmarshaling response: invalid character"):
 		return ErrNoRPC
-	case errors.As(err, &connection), errors.Is(err, context.DeadlineExceeded), strings.Contains(text, "EOF"):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), says("connection reset"):
+		return ErrUnreachable
+	case says("unmarshaling response", "unmarshaling result", "response ID", "response id"):
+		return ErrAnswer
+	case errors.As(err, &connection), says("EOF"):
 		return ErrUnreachable
 	}
 	return nil
 }
 
-// clean makes sure that no error repeats the token, whatever the libraries below put into it.
+// longestError is how much of what a node says stands in an error.
+const longestError = 2000
+
+// clean makes sure that no error repeats the token, whatever the libraries below put into it, and that it is one line of a length that
+// people read.
 func (n *Node) clean(err error) error {
-	if n.info.token == "" || !strings.Contains(err.Error(), n.info.token) {
+	text := err.Error()
+	plain := strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), " ")
+	if n.info.token != "" {
+		plain = strings.ReplaceAll(plain, n.info.token, "(token)")
+	}
+	if len(plain) > longestError {
+		plain = strings.ToValidUTF8(plain[:longestError], "") + "…"
+	}
+	if plain == text {
 		return err
 	}
-	return errors.New(strings.ReplaceAll(err.Error(), n.info.token, "(token)"))
-}
-
-// classifyDial is classify for opening a websocket, where a refused upgrade ("bad handshake") means that the node is
-// there but offers no subscriptions.
-func classifyDial(err error) error {
-	if strings.Contains(err.Error(), "bad handshake") {
-		return ErrNoRPC
-	}
-	return classify(err)
+	return errors.New(plain)
 }

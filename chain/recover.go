@@ -3,6 +3,7 @@ package chain
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"github.com/filecoin-project/go-address"
@@ -68,20 +69,11 @@ type MinerActorState struct {
 
 // StateMinerFunds is what a miner actor has and owes. No call of its own tells the debt: it stands in the actor's state.
 func (n *Node) StateMinerFunds(ctx context.Context, miner address.Address, key TipSetKey) (MinerFunds, error) {
-	read, err := call(ctx, n, "StateReadState", func(ctx context.Context) (*ActorState, error) { return n.api.StateReadState(ctx, miner, key) })
+	read, err := call(ctx, n, "StateReadState", answerMessage, func(ctx context.Context) (json.RawMessage, error) {
+		return n.api.StateReadState(ctx, miner, key)
+	}, decodeActorState)
 	if err != nil {
 		return MinerFunds{}, miners(err, miner)
-	}
-	if read == nil {
-		return MinerFunds{}, fmt.Errorf("reading the state of %s: the node gave none", miner)
-	}
-	for name, amount := range map[string]abi.TokenAmount{
-		"Balance": read.Balance, "PreCommitDeposits": read.State.PreCommitDeposits, "LockedFunds": read.State.LockedFunds,
-		"InitialPledge": read.State.InitialPledge, "FeeDebt": read.State.FeeDebt,
-	} {
-		if amount.Int == nil {
-			return MinerFunds{}, fmt.Errorf("reading the state of %s: the node gave no %s", miner, name)
-		}
 	}
 	bound := big.Sum(read.State.PreCommitDeposits, read.State.LockedFunds, read.State.InitialPledge)
 	return MinerFunds{Balance: read.Balance, Bound: bound, FeeDebt: read.State.FeeDebt}, nil

@@ -9,6 +9,7 @@ import (
 	"github.com/filecoin-project/go-address"
 	"github.com/filecoin-project/go-bitfield"
 	"github.com/filecoin-project/go-state-types/abi"
+	"github.com/filecoin-project/go-state-types/big"
 	"github.com/filecoin-project/go-state-types/exitcode"
 	"github.com/ipfs/go-cid"
 )
@@ -41,7 +42,8 @@ type BlockHeader struct {
 	Miner         address.Address
 	Parents       TipSetKey
 	Height        abi.ChainEpoch
-	Timestamp     uint64 // seconds since 1970
+	Timestamp     uint64  // seconds since 1970
+	ParentWeight  big.Int // of the chain below; the heaviest is the one that nodes follow
 	ParentBaseFee abi.TokenAmount
 }
 
@@ -107,11 +109,10 @@ type MessageReceipt struct {
 
 // MsgLookup says where a message was executed.
 type MsgLookup struct {
-	Message   cid.Cid // differs from the one asked for if that was replaced by one with other gas values
-	Receipt   MessageReceipt
-	ReturnDec any       // Lotus's decoded return value; SubmitWindowedPoSt has none
-	TipSet    TipSetKey // the tipset in whose execution the receipt was made: the one above that which includes the message
-	Height    abi.ChainEpoch
+	Message cid.Cid // differs from the one asked for if that was replaced by one with other gas values
+	Receipt MessageReceipt
+	TipSet  TipSetKey // the tipset in whose execution the receipt was made: the one above that which includes the message
+	Height  abi.ChainEpoch
 }
 
 // MinerInfo is what a poster reads of a miner actor's info. Lotus sends more; it is ignored.
