@@ -22,6 +22,7 @@ var (
 	seed    = flag.Uint64("seed", 1, "what a run's faults are drawn from")
 	kinds   = flag.String("kinds", "", "only faults of these kinds, separated by commas; `none`: none")
 	epoch   = flag.Duration("epoch", 0, "wall-clock time of an epoch, other than the test's own")
+	first   = flag.Int("deadlines", 0, "end after so many")
 	results = flag.String("json", "", "a file for the figures as JSON")
 )
 
@@ -68,7 +69,11 @@ func planned(t *testing.T) func(period.Shape) period.Plan {
 	}
 	return func(s period.Shape) period.Plan {
 		s.Kinds = wanted
-		return period.Whole(*seed, s)
+		plan := period.Whole(*seed, s)
+		if *first > 0 {
+			plan = plan.First(*first)
+		}
+		return plan
 	}
 }
 

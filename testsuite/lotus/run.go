@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/filecoin-project/go-address"
+	"github.com/filecoin-project/go-state-types/abi"
 
 	"posthaste/chain"
+	"posthaste/post"
 	"posthaste/testsuite/lotus/period"
 	"posthaste/testsuite/rig"
 )
@@ -79,7 +81,11 @@ func Run(ctx context.Context, dir string, o Options) (Outcome, *rig.Rig, error) 
 	go func() { clockEnded <- r.clock.run(ctx) }()
 	done := r.inject(ctx)
 	trial, err := r.await(ctx, clockEnded)
+	if err != nil {
+		cancel() // the chain's time no longer comes
+	}
 	trial.Faults = done()
+	trial.Said = r.said(ctx)
 	figures, wrong := period.Judge(trial)
 	figures.Seconds = time.Since(began).Seconds()
 	return Outcome{Plan: r.plan, Done: trial.Faults, Figures: figures, Wrong: wrong}, r.rig, err
@@ -208,6 +214,29 @@ func (r *run) await(ctx context.Context, clockEnded <-chan error) (period.Trial,
 			return trial, nil
 		}
 	}
+}
+
+// said asks posthaste's workflows what came of the deadlines. They end some epochs after Close.
+func (r *run) said(ctx context.Context) []period.Said {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	var all []period.Said
+	miner, err := address.IDFromAddress(r.miner)
+	for _, w := range r.window {
+		d := post.Deadline{Miner: abi.ActorID(miner), Index: w.Index, PeriodStart: abi.ChainEpoch(w.Open - int64(w.Index)*(w.Close-w.Open))}
+		var result post.Result
+		if err == nil {
+			result, err = r.rig.Result(ctx, d)
+		}
+		if err != nil {
+			r.Say("%s: %v", d.WorkflowID(), err)
+			err = nil
+		}
+		for _, p := range result.Partitions {
+			all = append(all, period.Said{Open: w.Open, Partition: p.Index, Posted: p.State == post.StatePosted, Message: p.Message, Reason: p.Reason})
+		}
+	}
+	return all
 }
 
 // epoch is a number of epochs by the wall clock.

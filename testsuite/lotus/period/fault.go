@@ -194,6 +194,13 @@ func (p Plan) String() string {
 	return strings.Join(lines, "\n")
 }
 
+// First is the plan's first n deadlines.
+func (p Plan) First(n int) Plan {
+	p.Deadlines = min(n, p.Deadlines)
+	p.Faults = slices.DeleteFunc(slices.Clone(p.Faults), func(f Fault) bool { return f.Deadline >= p.Deadlines })
+	return p
+}
+
 // inOrder sorts faults by deadline.
 func inOrder(faults []Fault) []Fault {
 	slices.SortStableFunc(faults, func(a, b Fault) int { return cmp.Compare(a.Deadline, b.Deadline) })

@@ -36,6 +36,16 @@ type Trial struct {
 	Size   uint64   // bytes of a sector
 	Faults []Injected
 	Report Report
+	Said   []Said // what posthaste says came of these deadlines
+}
+
+// Said is what the workflow of a deadline says of one partition.
+type Said struct {
+	Open      int64
+	Partition uint64
+	Posted    bool
+	Message   string // CID
+	Reason    string // if it was not posted
 }
 
 const (
@@ -133,15 +143,19 @@ func (j *judging) partition(i int, d Deadline, p Partition) {
 	}
 	if uint64(len(bad)) >= p.Sectors {
 		j.Unprovable++
+		j.say(j.said(d, p.Index).Posted, "%s: none of its files was good, and posthaste says that it is posted", name)
 		j.say(p.Posted, "%s: posted, though none of its files was good", name)
 		j.say(p.FaultyAfter != p.Sectors, "%s: %d sectors faulty after Close, and all %d files were bad", name, p.FaultyAfter, p.Sectors)
 		return
 	}
+	said := j.said(d, p.Index)
 	if !p.Posted {
 		j.Missed++
-		j.say(true, "%s: missed", name)
+		j.say(true, "%s: missed; posthaste says: %s", name, said.Reason)
 		return
 	}
+	j.say(!said.Posted, "%s: posted, and posthaste does not know: %s", name, said.Reason)
+	j.say(said.Posted && said.Message != p.Message, "%s: posted by message %s, and posthaste says %s", name, p.Message, said.Message)
 	j.say(!p.Verified, "%s: posted, but its proof does not stand", name)
 	j.say(!slices.Equal(skipped, bad), "%s: skipped sectors %v, and those with bad files were %v", name, skipped, bad)
 	j.say(p.FaultyAfter != uint64(len(bad)), "%s: %d sectors faulty after Close, and %d files were bad", name, p.FaultyAfter, len(bad))
@@ -151,6 +165,16 @@ func (j *judging) partition(i int, d Deadline, p Partition) {
 	for _, sector := range back {
 		j.say(!j.declared(d, p.Index, sector), "%s: sector %d was never declared recovered after its file was back and before the cutoff", name, sector)
 	}
+}
+
+// said is what posthaste says of a partition.
+func (j *judging) said(d Deadline, partition uint64) Said {
+	for _, s := range j.Trial.Said {
+		if s.Open == d.Open && s.Partition == partition {
+			return s
+		}
+	}
+	return Said{Reason: "nothing; no workflow had it"}
 }
 
 // backBefore are the sectors of a partition that an earlier deadline found bad and whose files were back in time to recover for this one.

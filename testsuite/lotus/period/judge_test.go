@@ -20,7 +20,7 @@ func window(n int) period.Window {
 func posted(n int) period.Deadline {
 	w := window(n)
 	part := func(i uint64) period.Partition {
-		return period.Partition{Index: i, Sectors: 2, Posted: true, Verified: true, LandedEpoch: w.Open + 6}
+		return period.Partition{Index: i, Sectors: 2, Posted: true, Verified: true, LandedEpoch: w.Open + 6, Message: "bafy"}
 	}
 	return period.Deadline{Index: w.Index, Open: w.Open, Close: w.Close, Closed: true, Partitions: []period.Partition{part(0), part(1)}}
 }
@@ -35,6 +35,9 @@ func quiet() period.Trial {
 	for _, n := range []int{0, 1, 2, 48} {
 		t.Wanted = append(t.Wanted, window(n))
 		t.Report.Deadlines = append(t.Report.Deadlines, posted(n))
+		for i := range uint64(2) {
+			t.Said = append(t.Said, period.Said{Open: window(n).Open, Partition: i, Posted: true, Message: "bafy"})
+		}
 	}
 	return t
 }
@@ -58,6 +61,7 @@ func away() period.Trial {
 	t.Faults[0].Kind, t.Faults[0].Sectors = period.PartitionHidden, []uint64{10, 11}
 	t.Report.Deadlines[0].Partitions[0] = period.Partition{Index: 0, Sectors: 2, FaultyAfter: 2}
 	t.Report.Recoveries[0].Sectors = []uint64{10, 11}
+	t.Said[0] = period.Said{Open: window(0).Open, Reason: "no sector is left"}
 	return t
 }
 
@@ -94,6 +98,10 @@ func TestJudge(t *testing.T) {
 		"a reorg across Open, and all was posted":          {of: reorged},
 		"no block at Open, and all was posted":             {of: empty},
 		"a partition was missed":                           {quiet, func(t *period.Trial) { t.Report.Deadlines[1].Partitions[1].Posted = false }, "partition 1: missed"},
+		"posthaste does not know of a post":                {quiet, func(t *period.Trial) { t.Said[3] = period.Said{Open: window(1).Open, Partition: 1} }, "posthaste does not know"},
+		"posthaste knows of no deadline":                   {quiet, func(t *period.Trial) { t.Said = nil }, "no workflow had it"},
+		"posthaste names another message":                  {quiet, func(t *period.Trial) { t.Said[3].Message = "bafz" }, "posthaste says bafz"},
+		"posthaste believes in a post that is not there":   {away, func(t *period.Trial) { t.Said[0].Posted = true }, "says that it is posted"},
 		"a deadline never came":                            {quiet, func(t *period.Trial) { t.Report.Deadlines = t.Report.Deadlines[:3] }, "never came"},
 		"a deadline is not over":                           {quiet, func(t *period.Trial) { t.Report.Deadlines[3].Closed = false }, "is not closed"},
 		"a deadline had no partition":                      {quiet, func(t *period.Trial) { t.Report.Deadlines[1].Partitions = nil }, "has no partition"},
