@@ -142,6 +142,14 @@ func (c *Chain) beforeClose(ctx context.Context, d post.Deadline, head *chain.Ti
 	if len(at) == 0 {
 		return []*chain.TipSet{head}, nil
 	}
+	if last := at[len(at)-1].Height; last < d.Close-1 {
+		// The last epoch had no tipset, so the deadline ended with the one after it: that one's state has, on Lotus, what the last tipset did.
+		next, err := c.Node.ChainGetTipSetAfterHeight(ctx, d.Close-1, head.Key())
+		if err != nil {
+			return nil, err
+		}
+		at = append(at, next)
+	}
 	return at, nil
 }
 
@@ -298,9 +306,14 @@ func (c *Chain) BuildPost(ctx context.Context, in workflows.BuildInput) (workflo
 	if err != nil {
 		return fail(err)
 	}
-	posted, err := c.allPosted(ctx, miner, in, head)
-	if err != nil || posted {
-		return workflows.BuiltPost{Posted: posted}, err
+	posted, err := c.postedOf(ctx, miner, in, head)
+	switch {
+	case err != nil:
+		return workflows.BuiltPost{}, err
+	case len(posted) == len(in.Partitions):
+		return workflows.BuiltPost{Posted: true}, nil
+	case len(posted) > 0:
+		return workflows.BuiltPost{PostedOf: posted}, nil
 	}
 	if head.Height >= d.Close-1 {
 		// The next tipset is the first that can include the message, and at Close the actor does not take it any more.
@@ -315,6 +328,9 @@ func (c *Chain) BuildPost(ctx context.Context, in workflows.BuildInput) (workflo
 		return workflows.BuiltPost{}, temporal.NewNonRetryableApplicationError(
 			fmt.Sprintf("the challenge of deadline %s is no longer the one that was proven", d), workflows.ErrorRandomnessChanged, nil)
 	}
+	if err := c.coversAll(ctx, miner, in, head); err != nil {
+		return workflows.BuiltPost{}, err
+	}
 	commit, err := c.Node.CommitRandomness(ctx, d.Challenge, head.Key())
 	if err != nil {
 		return fail(err)
@@ -326,25 +342,73 @@ func (c *Chain) BuildPost(ctx context.Context, in workflows.BuildInput) (workflo
 	return workflows.BuiltPost{Method: uint64(chain.MethodSubmitWindowedPoSt), To: miner.String(), Params: params}, nil
 }
 
-// allPosted says whether the chain has every partition's post. Nothing can be posted before Open.
-func (c *Chain) allPosted(ctx context.Context, miner address.Address, in workflows.BuildInput, head *chain.TipSet) (bool, error) {
+// postedOf says of which of the partitions the chain has a post. Nothing can be posted before Open.
+func (c *Chain) postedOf(ctx context.Context, miner address.Address, in workflows.BuildInput, head *chain.TipSet) ([]uint64, error) {
 	if head.Height < in.Deadline.Open {
-		return false, nil
+		return nil, nil
+	}
+	fail := func(err error) ([]uint64, error) {
+		return nil, fmt.Errorf("looking for the posts of deadline %s: %w", in.Deadline, err)
 	}
 	posted, err := c.posted(ctx, miner, in.Deadline.Index, head.Key())
 	if err != nil {
-		return false, fmt.Errorf("looking for the posts of deadline %s: %w", in.Deadline, err)
+		return fail(err)
 	}
+	var of []uint64
 	for _, p := range in.Partitions {
-		if set, err := posted.IsSet(p); err != nil || !set {
-			return false, err
+		set, err := posted.IsSet(p)
+		if err != nil {
+			return fail(err)
+		}
+		if set {
+			of = append(of, p)
 		}
 	}
-	return true, nil
+	return of, nil
 }
 
-// assemble puts the skipped sectors to the job's partition. A job of several partitions needs the sectors' places as well;
-// until then there is one.
+// coversAll says whether the chain still wants the sectors proven that were read when the proof was asked for. The set is frozen long before
+// the challenge; but a node that was behind, or on a fork, may have given another, and the chain would take the post and have it disputed.
+func (c *Chain) coversAll(ctx context.Context, miner address.Address, in workflows.BuildInput, head *chain.TipSet) error {
+	if len(in.Sets) != len(in.Partitions) {
+		return nil // asked for before sets were told
+	}
+	fail := func(err error) error {
+		return fmt.Errorf("comparing the sectors of partitions %v of deadline %s with those proven: %w", in.Partitions, in.Deadline, err)
+	}
+	partitions, err := c.Node.StateMinerPartitions(ctx, miner, in.Deadline.Index, head.Key())
+	if err != nil {
+		return fail(err)
+	}
+	changed := func(index uint64, what string) error {
+		return temporal.NewNonRetryableApplicationError(
+			fmt.Sprintf("partition %d of deadline %s %s", index, in.Deadline, what), workflows.ErrorSectorsChanged, nil)
+	}
+	for i, index := range in.Partitions {
+		if index >= uint64(len(partitions)) {
+			return changed(index, fmt.Sprintf("is not there; the deadline has %d partitions", len(partitions)))
+		}
+		p := partitions[index]
+		toProve, err := post.ToProve(p.LiveSectors, p.FaultySectors, p.RecoveringSectors)
+		if err != nil {
+			return fail(err)
+		}
+		numbers, err := toProve.All(abi.MaxSectorNumber)
+		if err != nil {
+			return fail(err)
+		}
+		sectors := make([]abi.SectorNumber, len(numbers))
+		for j, n := range numbers {
+			sectors[j] = abi.SectorNumber(n)
+		}
+		if post.SetDigest(sectors) != in.Sets[i] {
+			return changed(index, "has other sectors to prove than when they were read")
+		}
+	}
+	return nil
+}
+
+// assemble puts each skipped sector to the partition that holds it.
 func assemble(in workflows.BuildInput, commit []byte) chain.Post {
 	p := chain.Post{
 		Deadline: in.Deadline.Index, ProofType: in.Proof.ProofType, Proof: in.Proof.Bytes,
@@ -352,7 +416,10 @@ func assemble(in workflows.BuildInput, commit []byte) chain.Post {
 	}
 	for i, index := range in.Partitions {
 		partition := chain.PostPartition{Index: index}
-		if i == 0 {
+		if i < len(in.SkippedOf) {
+			partition.Skipped = in.SkippedOf[i]
+		}
+		if len(in.Partitions) == 1 {
 			for _, s := range in.Skipped {
 				partition.Skipped = append(partition.Skipped, s.Sector)
 			}

@@ -275,7 +275,6 @@ func TestBuildPost(t *testing.T) {
 		kind       string // of the final error
 	}{
 		"posted already":                            {121, []uint64{1}, nil, true, ""},
-		"one of two is posted: both again":          {121, []uint64{0, 1}, nil, false, ""},
 		"before Open, what is kept is of before":    {119, []uint64{1}, nil, false, ""},
 		"the last head whose successor may take it": {128, []uint64{0}, nil, false, ""},
 		"one epoch too late":                        {129, []uint64{0}, nil, false, workflows.ErrorRefused},
@@ -301,6 +300,11 @@ func TestBuildPost(t *testing.T) {
 			assert.Equal(t, c.posted, len(built.Params) == 0)
 		})
 	}
+	t.Run("one of two is posted: no message, since its proof is of both", func(t *testing.T) {
+		built, err := build(at(121), 0, 1)
+		require.NoError(t, err)
+		assert.Equal(t, workflows.BuiltPost{PostedOf: []uint64{1}}, built)
+	})
 	for _, method := range []string{"ChainHead", "StateMinerDeadlines", "ChallengeRandomness", "CommitRandomness"} {
 		t.Run(method+" fails: tried again", func(t *testing.T) {
 			n := at(121)
@@ -308,6 +312,62 @@ func TestBuildPost(t *testing.T) {
 			_, err := build(n, 0)
 			retried(t, err)
 			require.ErrorContains(t, err, "deadline f01000/2")
+		})
+	}
+}
+
+// A message of several partitions says of each what it skips: the chain refuses a skipped sector that is of another partition.
+func TestBuildPostOfSeveralPartitions(t *testing.T) {
+	n := newNode(t)
+	n.height, n.deadlines[2].PostSubmissions = 121, set()
+	n.partitions[2] = []chain.Partition{healthy(1, 5), healthy(2, 4), healthy(3, 6)}
+	digest := func(numbers ...abi.SectorNumber) string { return post.SetDigest(numbers) }
+	in := workflows.BuildInput{
+		Deadline: deadlineOf(2), Partitions: []uint64{0, 1, 2}, Randomness: n.challenge, Proof: post.Proof{Bytes: []byte("proof")},
+		SkippedOf: [][]abi.SectorNumber{{5}, nil, {3}}, Sets: []string{digest(1, 5), digest(2, 4), digest(3, 6)},
+	}
+	c := activities.Chain{Node: n}
+	built, err := c.BuildPost(t.Context(), in)
+	require.NoError(t, err)
+	params, err := chain.ParsePostParams(built.Params)
+	require.NoError(t, err)
+	skipped := map[uint64][]uint64{}
+	for _, p := range params.Partitions {
+		skipped[p.Index], err = p.Skipped.All(10)
+		require.NoError(t, err)
+	}
+	assert.Equal(t, map[uint64][]uint64{0: {5}, 1: {}, 2: {3}}, skipped)
+}
+
+// What was read of a node that was behind is not what the chain wants proven. It takes such a post, and somebody disputes it.
+func TestBuildPostOfOtherSectorsThanTheChainWants(t *testing.T) {
+	for name, change := range map[string]func(*node){
+		"a sector was terminated":     func(n *node) { n.partitions[2][0].LiveSectors = set(5) },
+		"a sector became faulty":      func(n *node) { n.partitions[2][0].FaultySectors = set(6) },
+		"a sector came":               func(n *node) { n.partitions[2][0] = healthy(5, 6, 9) },
+		"the partition was compacted": func(n *node) { n.partitions[2] = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			n.height = 121
+			in := workflows.BuildInput{Deadline: deadlineOf(2), Partitions: []uint64{0}, Randomness: n.challenge,
+				Proof: post.Proof{Bytes: []byte("proof")}, Sets: []string{post.SetDigest([]abi.SectorNumber{5, 6})}}
+			c := activities.Chain{Node: n}
+			_, err := c.BuildPost(t.Context(), in)
+			require.NoError(t, err, "before")
+			change(n)
+			_, err = c.BuildPost(t.Context(), in)
+			final := application(t, err)
+			assert.Equal(t, workflows.ErrorSectorsChanged, final.Type())
+			assert.True(t, final.NonRetryable())
+			require.ErrorContains(t, err, "partition 0 of deadline f01000/2")
+			in.Sets = nil
+			_, err = c.BuildPost(t.Context(), in)
+			require.NoError(t, err, "asked for by a workflow from before")
+			n.fails("StateMinerPartitions", errAway)
+			in.Sets = []string{"x"}
+			_, err = c.BuildPost(t.Context(), in)
+			retried(t, err)
 		})
 	}
 }

@@ -94,7 +94,9 @@ func (f *Fleet) learn(d post.Result) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, p := range d.Partitions {
-		f.times.Learn(d.Size, p.Sectors, p.Phases, f.now())
+		if p.Index == p.Lead() { // of several that were proven together one stands for all
+			f.times.Learn(d.Size, d.JobSectors(p), p.Phases, f.now())
+		}
 	}
 }
 

@@ -270,7 +270,7 @@ func (b board) started(a *workflowpb.PendingActivityInfo, now time.Time) started
 		Card: progress.Card, Phase: progress.Phase, Seconds: progress.Seconds, Left: timeLeft(a, now),
 	}}
 	if i := slices.IndexFunc(b.Partitions, func(p post.PartitionResult) bool { return p.Index == partition }); i >= 0 {
-		job.sectors = b.Partitions[i].Sectors
+		job.sectors = b.JobSectors(b.Partitions[i])
 	}
 	return job
 }
@@ -306,11 +306,11 @@ func (b *Balance) waits(ctx context.Context, of board, a *workflowpb.PendingActi
 		return job, false, nil
 	}
 	p := of.Partitions[at]
-	job.label, job.partition = fmt.Sprintf("%s partition %d", of.Deadline, index), index
+	job.label, job.partition = fmt.Sprintf("%s %s", of.Deadline, post.PartitionNames(p.Job())), index
 	if of.trial {
 		job.label += " (trial)"
 	}
-	job.needs, job.sectors, job.avoid, job.try = of.Needs(p), p.Sectors, p.Avoid, p.Tries
+	job.needs, job.sectors, job.avoid, job.try = of.Needs(p), of.JobSectors(p), p.Avoid, p.Tries
 	job.shown = post.Choice{Queue: p.Queue, Waits: p.Waits}
 	return job, true, nil
 }
@@ -340,7 +340,7 @@ func timeLeft(a *workflowpb.PendingActivityInfo, now time.Time) time.Duration {
 	}
 }
 
-// partitionOf reads the partition from the ID of a proof's activity, prove-<partition>-<n>.
+// partitionOf reads the partition from the ID of a proof's activity, prove-<partition>-<n>; of several that are proven together it is the first.
 func partitionOf(activityID string) (uint64, bool) {
 	rest, ok := strings.CutPrefix(activityID, "prove-")
 	if !ok {

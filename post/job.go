@@ -72,15 +72,24 @@ type Skipped struct {
 	Reason string           `json:"reason"`
 }
 
-// reasonLimit is how long the reason of a skipped sector may be, in bytes.
-const reasonLimit = 240
+// reasonLimit is how long the reason of a skipped sector may be, in bytes; and reasonLimitMany when more are skipped than a partition has, as
+// a post of several may.
+const (
+	reasonLimit     = 240
+	reasonLimitMany = 80
+	manySkipped     = 2349
+)
 
 // Brief cuts the reasons short. Temporal takes 2 MiB in one piece, and a partition of 2,349 sectors may be skipped for a reason that
 // names a hundred stores: the lookup would fail, and with it the sectors that are there.
 func Brief(skipped []Skipped) []Skipped {
+	limit := reasonLimit
+	if len(skipped) > manySkipped {
+		limit = reasonLimitMany
+	}
 	for i, s := range skipped {
-		if len(s.Reason) > reasonLimit {
-			skipped[i].Reason = strings.ToValidUTF8(s.Reason[:reasonLimit], "") + "…"
+		if len(s.Reason) > limit {
+			skipped[i].Reason = strings.ToValidUTF8(s.Reason[:limit], "") + "…"
 		}
 	}
 	return skipped

@@ -39,7 +39,7 @@ type OpenDeadline struct {
 
 // OpenJob is a job's activity that is not finished.
 type OpenJob struct {
-	Partition uint64        `json:"partition"`
+	Partition uint64        `json:"partition"` // the first of those that are proven together, see PartitionResult.Lead
 	Queue     string        `json:"queue"`
 	Started   bool          `json:"started"`           // a worker has it; else it waits
 	Attempt   int32         `json:"attempt"`           // Temporal's count
@@ -146,7 +146,7 @@ func (d OpenDeadline) Unbegun() []uint64 {
 		return nil
 	}
 	for _, p := range d.Partitions {
-		begun := slices.ContainsFunc(d.Jobs, func(j OpenJob) bool { return j.Partition == p.Index && j.Started })
+		begun := slices.ContainsFunc(d.Jobs, func(j OpenJob) bool { return j.Partition == p.Lead() && j.Started })
 		if (p.State == StateWaiting || p.State == StateProving && p.Tries <= 1) && !begun {
 			unbegun = append(unbegun, p.Index)
 		}

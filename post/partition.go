@@ -46,3 +46,6 @@ type Located struct {
 	// Undecided says why Missing may be wrong: a store that nobody has been able to look into yet.
 	Undecided string `json:"undecided,omitempty"`
 }
+
+// PartitionNames is what people call partitions of a deadline: partition 0; partitions 0 and 1; partitions 0, 1 and 2.
+func PartitionNames(indexes []uint64) string { return partitions(indexes) }

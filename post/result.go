@@ -2,6 +2,7 @@ package post
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,6 +43,8 @@ type PartitionResult struct {
 	Landed  abi.ChainEpoch `json:"landed,omitempty"`  // epoch of the tipset that included it
 	Reason  string         `json:"reason,omitempty"`  // what went wrong last
 
+	With []uint64 `json:"with,omitempty"` // the other partitions that are proven and sent with it, in order
+
 	// While it is being proven: where its job waits, and what for.
 	Queue  string   `json:"queue,omitempty"`
 	Waits  string   `json:"waits,omitempty"`  // nobody can take it now; what has to happen first
@@ -55,6 +58,28 @@ type PartitionResult struct {
 	Proven  time.Time      `json:"proven,omitzero"`  // it has the proof that its State speaks of
 	Updated time.Time      `json:"updated,omitzero"` // anything of this changed
 	Asked   abi.ChainEpoch `json:"asked,omitempty"`  // the epoch at which the sender was first asked to send the proof
+}
+
+// Lead is the partition that names the job which the partition is in: the first of those that are proven together.
+func (p PartitionResult) Lead() uint64 {
+	if len(p.With) > 0 {
+		return min(p.Index, slices.Min(p.With))
+	}
+	return p.Index
+}
+
+// Job are the partitions of the job that the partition is in, in order.
+func (p PartitionResult) Job() []uint64 { return slices.Sorted(slices.Values(append(slices.Clone(p.With), p.Index))) }
+
+// JobSectors is how many sectors the job of a partition covers: those of all partitions that are proven together.
+func (r Result) JobSectors(p PartitionResult) int {
+	sectors := p.Sectors
+	for _, other := range r.Partitions {
+		if slices.Contains(p.With, other.Index) {
+			sectors += other.Sectors
+		}
+	}
+	return sectors
 }
 
 // shownSkipped is how many skipped sectors a shortened result names.

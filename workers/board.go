@@ -202,7 +202,7 @@ func scans(text, format string, into ...any) bool {
 // Card names the card that works on a partition, with its phase, or the one that proved it.
 func (r Row) Card(p post.PartitionResult) string {
 	for _, j := range r.Jobs {
-		if j.Partition != p.Index || !j.Started {
+		if j.Partition != p.Lead() || !j.Started {
 			continue
 		}
 		if j.Progress.Card == "" {

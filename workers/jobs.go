@@ -125,7 +125,7 @@ func JobsOf(row Row, head Head, maxTry int, now time.Time) []Job {
 
 // of is the job of a partition, where j has what all jobs of the deadline have.
 func (j Job) of(p post.PartitionResult, row Row, now time.Time) Job {
-	run := row.runningJob(p.Index)
+	run := row.runningJob(p.Lead())
 	j.ID, j.Stage, j.Sectors, j.Skipped, j.Try = j.Deadline.JobID(p.Index), p.State, p.Sectors, p.CountSkipped(), p.Tries
 	j.State = stateOf(p.State, j.Skipped, row, run)
 	if !p.Issued.IsZero() {

@@ -71,20 +71,20 @@ func ReadStories(ctx context.Context, temporal client.Client, jobs []Job) ([]Job
 
 // chapter is what one run of a deadline's workflow tells of its partitions.
 type chapter struct {
-	attempts  map[uint64][]*Attempt
-	byEvent   map[int64]*Attempt      // of an activity's schedule
-	lookups   map[int64]uint64        // partition of a lookup's schedule
-	loads     map[int64]uint64        // and of a load's
-	located   map[uint64]post.Located // as found last
-	loaded    map[uint64]post.Sectors // as the chain has them
-	proven    map[uint64]post.Proof   // the proof made last
-	partition map[int64]uint64        // of an attempt's schedule
+	attempts   map[uint64][]*Attempt
+	byEvent    map[int64]*Attempt      // of an activity's schedule
+	lookups    map[int64]uint64        // partition of a lookup's schedule
+	loads      map[int64]uint64        // and of a load's
+	located    map[uint64]post.Located // as found last
+	loaded     map[uint64]post.Sectors // as the chain has them
+	proven     map[uint64]post.Proof   // the proof made last
+	partitions map[int64][]uint64      // of an attempt's schedule
 }
 
 func readChapter(ctx context.Context, temporal client.Client, workflowID, runID string) (*chapter, error) {
 	c := &chapter{
 		attempts: map[uint64][]*Attempt{}, byEvent: map[int64]*Attempt{}, lookups: map[int64]uint64{}, loads: map[int64]uint64{},
-		located: map[uint64]post.Located{}, loaded: map[uint64]post.Sectors{}, proven: map[uint64]post.Proof{}, partition: map[int64]uint64{},
+		located: map[uint64]post.Located{}, loaded: map[uint64]post.Sectors{}, proven: map[uint64]post.Proof{}, partitions: map[int64][]uint64{},
 	}
 	events := temporal.GetWorkflowHistory(ctx, workflowID, runID, false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	for events.HasNext() {
@@ -136,9 +136,10 @@ func (c *chapter) scheduled(id int64, at time.Time, e *historypb.ActivityTaskSch
 			return
 		}
 		a := &Attempt{Try: job.Try, Queue: e.GetTaskQueue().GetName(), Issued: at}
-		p := job.Partitions[0]
-		c.byEvent[id], c.partition[id] = a, p
-		c.attempts[p] = append(c.attempts[p], a)
+		c.byEvent[id], c.partitions[id] = a, job.Partitions
+		for _, p := range job.Partitions {
+			c.attempts[p] = append(c.attempts[p], a)
+		}
 	case workflows.ActivityLookupSectors:
 		if in := (workflows.PartitionInput{}); decode(e.GetInput(), &in) {
 			c.lookups[id] = in.Partition
@@ -167,7 +168,9 @@ func (c *chapter) completed(id int64, at time.Time, result *commonpb.Payloads) {
 		var proof post.Proof
 		if decode(result, &proof) {
 			a.Card = proof.Card
-			c.proven[c.partition[id]] = proof
+			for _, p := range c.partitions[id] {
+				c.proven[p] = proof
+			}
 		}
 	}
 }
@@ -221,7 +224,11 @@ func (c *chapter) of(j Job) JobStory {
 	proof, proven := c.proven[p]
 	s.LeftOut = slices.Clone(located.Missing)
 	if proven {
-		s.LeftOut = append(s.LeftOut, proof.Skipped...)
+		for _, skipped := range proof.Skipped {
+			if len(c.loaded[p]) == 0 || len(c.loaded[p].Among([]abi.SectorNumber{skipped.Sector})) > 0 { // not another partition's of the job
+				s.LeftOut = append(s.LeftOut, skipped)
+			}
+		}
 		s.Phases = proof.Phases
 	}
 	slices.SortFunc(s.LeftOut, func(a, b post.Skipped) int { return cmp.Compare(a.Sector, b.Sector) })

@@ -143,7 +143,9 @@ func viewDeadlines(s post.Survey, m workflows.MinerState, rows []Row) MinerDeadl
 			if at.IsZero() {
 				at = row.Started
 			}
-			times.Learn(row.Board.Size, p.Sectors, p.Phases, at)
+			if p.Index == p.Lead() { // of several that were proven together one stands for all
+				times.Learn(row.Board.Size, row.Board.JobSectors(p), p.Phases, at)
+			}
 		}
 	}
 	for _, d := range s.Deadlines {
@@ -196,11 +198,21 @@ func boardState(row Row, partition uint64) post.State {
 	return ""
 }
 
+// leadOf is the partition that names the job which a partition is in.
+func leadOf(row Row, partition uint64) uint64 {
+	for _, p := range row.Board.Partitions {
+		if p.Index == partition {
+			return p.Lead()
+		}
+	}
+	return partition
+}
+
 // toMake is a partition's proof that has still to be made.
 func toMake(p post.Partition, row Row, takes time.Duration) post.ToMake {
 	proof := post.ToMake{Takes: takes}
 	for _, job := range row.Jobs {
-		if job.Partition == p.Index && job.Started && job.Progress.Card != "" {
+		if job.Partition == leadOf(row, p.Index) && job.Started && job.Progress.Card != "" {
 			proof.Running, proof.Spent = true, time.Duration(job.Progress.Seconds*float64(time.Second))
 		}
 	}

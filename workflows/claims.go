@@ -60,29 +60,29 @@ func (c claims) last(now time.Time) (last claim, held bool) {
 	return last, held
 }
 
-// claimed says whether a card is making the partition's proof without an activity now.
-func (p *partition) claimed(ctx workflow.Context) bool {
-	_, held := p.claims.last(workflow.Now(ctx))
+// claimed says whether a card is making the batch's proof without an activity now.
+func (b *batch) claimed(ctx workflow.Context) bool {
+	_, held := b.claims.last(workflow.Now(ctx))
 	return held
 }
 
 // called says that a proof came by signal or that an operator wants the job run again: what is under way for it is needless.
-func (p *partition) called() bool { return p.found != nil || p.reset }
+func (b *batch) called() bool { return b.found != nil || b.reset }
 
 // awaitClaims waits while a card claims to be making the job's proof, for that proof or for an operator's reset. Its only error is Close.
-func (d *deadline) awaitClaims(ctx workflow.Context, p *partition) error {
-	for !p.called() {
-		last, held := p.claims.last(workflow.Now(ctx))
+func (d *deadline) awaitClaims(ctx workflow.Context, b *batch) error {
+	for !b.called() {
+		last, held := b.claims.last(workflow.Now(ctx))
 		if !held {
 			return nil
 		}
-		if reason := fmt.Sprintf("%s goes on with the proof, whose attempt was given up when the connection was lost", cmp.Or(last.card, "a worker")); p.Reason != reason {
-			p.Reason = reason
+		if reason := fmt.Sprintf("%s goes on with the proof, whose attempt was given up when the connection was lost", cmp.Or(last.card, "a worker")); b.Reason != reason {
+			b.Reason = reason
 			d.changed()
 		}
 		// When the time is over it is seen whether the claim was made again. A new timer each time would fill the history.
 		left := last.until.Sub(workflow.Now(ctx))
-		_, err := awaitFor(ctx, left, "for a proof that is claimed", func() bool { return p.called() || !p.claimed(ctx) })
+		_, err := awaitFor(ctx, left, "for a proof that is claimed", func() bool { return b.called() || !b.claimed(ctx) })
 		d.wake(ctx)
 		if err != nil {
 			return err
@@ -100,13 +100,13 @@ func (d *deadline) hearClaims(ctx workflow.Context) {
 			return
 		}
 		d.wake(ctx)
-		for _, p := range d.partitions {
+		for _, b := range d.batches {
 			switch {
-			case !p.waitsFor(claim.JobKey):
+			case !b.waitsFor(claim.JobKey):
 			case claim.Over:
-				p.claims.end(claim.Card)
+				b.claims.end(claim.Card)
 			default:
-				p.claims.made(claim.Card, workflow.Now(ctx))
+				b.claims.made(claim.Card, workflow.Now(ctx))
 			}
 		}
 	}

@@ -14,14 +14,16 @@ import (
 // deadline is the state of one run of a DeadlineWorkflow.
 type deadline struct {
 	post.Deadline
+	main       workflow.Context // of the main line, for what goes on beside it
 	settings   post.Settings
 	proofType  abi.RegisteredPoStProof
 	sender     string
-	randomness []byte       // the challenge; empty until it is known
-	all        []*partition // every partition of the deadline, in order
-	partitions []*partition // those that this run has to see through
-	unread     error        // why the challenge is not known and will not be
-	reason     string       // what concerns the deadline as a whole
+	randomness []byte   // the challenge; empty until it is known
+	all        []*part  // every partition of the deadline, in order
+	batches    []*batch // what this run has to see through
+	running    int      // of these, how many are on their way
+	unread     error    // why the challenge is not known and will not be
+	reason     string   // what concerns the deadline as a whole
 
 	settled map[string]*post.MessageSettled // the sender's answers, by request
 
@@ -36,55 +38,8 @@ type deadline struct {
 	closers []workflow.CancelFunc
 }
 
-// partition is one partition on its way.
-type partition struct {
-	post.PartitionResult
-	wanted  post.Sectors   // what the post should cover
-	sectors post.Sectors   // of these, the ones that a store has
-	missing []post.Skipped // the others
-	job     post.Job       // the current one; its Key tells late proofs apart
-	key     string         // its Key
-	issued  int            // activities for its proof in this run
-	until   time.Time      // when the time of the last of these is over
-	avoid   []string       // cards that failed it
-
-	refused  []string // cards, or workers, that refused it since something else happened to it
-	refusals int      // how often that was
-	claims   claims   // of cards that make the proof although their attempt is gone
-
-	located post.Located // as the sectors were found
-	lost    []string     // stores that keep the job waiting because nobody can read them, while its other sectors could be proven
-	leaving bool         // it is watched how long they stay lost
-	leave   bool         // long enough: go without their sectors
-
-	reset  bool        // an operator wants it run again, now
-	again  int         // how often one did
-	built  int         // messages asked of the sender
-	resets int         // the deadline's resets when its last attempt began
-	found  *post.Proof // a proof that came by signal and verified
-
-	shown string // how it was shown last, without Updated
-}
-
-func (p *partition) summary() string { return fmt.Sprintf("partition %d", p.Index) }
-
-// have takes in what a lookup found.
-func (p *partition) have(located post.Located) {
-	p.located = located
-	p.sectors, p.missing, p.Skipped = located.Sectors, located.Missing, located.Missing
-}
-
-// skippedNumbers are the sectors left out of the post so far.
-func (p *partition) skippedNumbers() []abi.SectorNumber {
-	numbers := make([]abi.SectorNumber, len(p.Skipped))
-	for i, s := range p.Skipped {
-		numbers[i] = s.Sector
-	}
-	return numbers
-}
-
 func newDeadline(ctx workflow.Context, in DeadlineInput) *deadline {
-	d := &deadline{Deadline: in.Deadline, settings: in.Settings, settled: map[string]*post.MessageSettled{}}
+	d := &deadline{Deadline: in.Deadline, main: ctx, settings: in.Settings, settled: map[string]*post.MessageSettled{}}
 	d.sawHead(ctx, in.Head)
 	return d
 }
@@ -93,7 +48,7 @@ func newDeadline(ctx workflow.Context, in DeadlineInput) *deadline {
 func (d *deadline) listen(ctx workflow.Context) error {
 	d.wake(ctx)
 	err := workflow.SetUpdateHandlerWithOptions(ctx, UpdateReset, func(_ workflow.Context, in ResetJobs) error {
-		d.resetJobs(func(p *partition) bool { return in.names(p) })
+		d.resetJobs(in.names)
 		return nil
 	}, workflow.UpdateHandlerOptions{Validator: d.validateReset, Description: "run partitions again now, tries back at 0"})
 	if err != nil {
@@ -108,23 +63,23 @@ func (d *deadline) listen(ctx workflow.Context) error {
 	return nil
 }
 
-// names says whether a reset is meant for a partition.
-func (r ResetJobs) names(p *partition) bool {
+// names says whether a reset is meant for a batch: for one of its partitions.
+func (r ResetJobs) names(b *batch) bool {
 	for _, index := range r.Partitions {
-		if index == p.Index {
+		if b.has(index) {
 			return true
 		}
 	}
-	return len(r.Partitions) == 0 && p.State == post.StateFailed
+	return len(r.Partitions) == 0 && b.State == post.StateFailed
 }
 
 // validateReset refuses what would do nothing, so that nobody believes in a reset that a typo made void.
 func (d *deadline) validateReset(in ResetJobs) error {
 	for _, index := range in.Partitions {
-		var known *partition
-		for _, p := range d.partitions {
-			if p.Index == index {
-				known = p
+		var known *batch
+		for _, b := range d.batches {
+			if b.has(index) {
+				known = b
 			}
 		}
 		switch {
@@ -138,10 +93,10 @@ func (d *deadline) validateReset(in ResetJobs) error {
 }
 
 // resetJobs sets partitions going again that have failed or are being proven.
-func (d *deadline) resetJobs(which func(*partition) bool) {
-	for _, p := range d.partitions {
-		if (p.State == post.StateFailed || p.State == post.StateProving) && which(p) {
-			p.reset = true
+func (d *deadline) resetJobs(which func(*batch) bool) {
+	for _, b := range d.batches {
+		if (b.State == post.StateFailed || b.State == post.StateProving) && which(b) {
+			b.reset = true
 		}
 	}
 }
@@ -159,7 +114,7 @@ func (d *deadline) wake(ctx workflow.Context) {
 	}
 	if d.runID != "" {
 		d.resets++
-		d.resetJobs(func(p *partition) bool { return p.State == post.StateFailed })
+		d.resetJobs(func(b *batch) bool { return b.State == post.StateFailed })
 	}
 	d.runID = runID
 }
@@ -222,17 +177,6 @@ func (d *deadline) result(ctx workflow.Context) post.Result {
 	}
 	r.State = post.DeadlineState(r.Partitions)
 	return r
-}
-
-// stamped is the partition for the memo, with the time of its last change.
-func (p *partition) stamped(now time.Time) post.PartitionResult {
-	short := p.Short()
-	short.Updated = time.Time{}
-	if shown := fmt.Sprintf("%+v", short); shown != p.shown { // which sees every field, there will be more
-		p.shown, p.Updated = shown, now
-	}
-	short.Updated = p.Updated
-	return short
 }
 
 // changed says that there is something new to show.

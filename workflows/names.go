@@ -98,6 +98,7 @@ const (
 // Error types that the workflows tell apart, beside the post.Failure ones.
 const (
 	ErrorRandomnessChanged = "RandomnessChanged" // the chain's challenge is not the one that the proof answers
+	ErrorSectorsChanged    = "SectorsChanged"    // the chain wants other sectors proven than the proof covers
 	ErrorRefused           = "Refused"           // the node understood a message and will not take it
 	ErrorDeadlineMissed    = "DeadlineMissed"    // a DeadlineWorkflow's failure; its detail is the post.Result
 	ErrorNoSuchMiner       = "NoSuchMiner"       // the chain knows no such miner actor
@@ -145,7 +146,12 @@ type BuildInput struct {
 	Partitions []uint64       `json:"partitions"`
 	Randomness []byte         `json:"randomness"` // what the proof answers, to be compared with the chain's of now
 	Proof      post.Proof     `json:"proof"`
-	Skipped    []post.Skipped `json:"skipped,omitempty"`
+	Skipped    []post.Skipped `json:"skipped,omitempty"` // of the one partition
+
+	// Of each partition, where there are several: what its post skips.
+	SkippedOf [][]abi.SectorNumber `json:"skipped_of,omitempty"`
+	// Of each partition: the post.SetDigest of the sectors that were to be proven when they were read. Empty: not to be compared.
+	Sets []string `json:"sets,omitempty"`
 }
 
 // BuiltPost is a message ready to be sent, or the news that the chain has the post already.
@@ -154,6 +160,8 @@ type BuiltPost struct {
 	To     string `json:"to,omitempty"`
 	Params []byte `json:"params,omitempty"`
 	Posted bool   `json:"posted,omitempty"` // all its partitions are posted: nothing to send
+
+	PostedOf []uint64 `json:"posted_of,omitempty"` // some of its partitions are posted, and these; there is no message then
 }
 
 // Receipt is what the canonical chain says of a message.

@@ -28,7 +28,7 @@ type policy struct {
 // of a few seconds, since the next tipset may change the answer.
 var chainRetry = temporal.RetryPolicy{
 	InitialInterval: 200 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 5 * time.Second,
-	NonRetryableErrorTypes: []string{ErrorRandomnessChanged, ErrorRefused, ErrorNoSuchMiner},
+	NonRetryableErrorTypes: []string{ErrorRandomnessChanged, ErrorSectorsChanged, ErrorRefused, ErrorNoSuchMiner},
 }
 
 // lostDaemon is how long a daemon's activity may be silent: its worker sends heartbeats for it (workers.attending). A daemon that

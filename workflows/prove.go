@@ -14,47 +14,50 @@ import (
 	"posthaste/post"
 )
 
-// prove makes a partition's proof, trying until it has one or the deadline closes (the only error).
-func (d *deadline) prove(ctx workflow.Context, p *partition) (post.Proof, error) {
+// prove makes a batch's proof, trying until it has one or the deadline closes (the only error).
+func (d *deadline) prove(ctx workflow.Context, b *batch) (post.Proof, error) {
 	for {
-		p.State, p.resets = post.StateProving, d.resets
-		p.Proven, p.Asked = time.Time{}, 0
-		if p.Issued.IsZero() {
-			p.Issued = workflow.Now(ctx)
+		b.State, b.resets = post.StateProving, d.resets
+		b.Proven, b.Asked = time.Time{}, 0
+		if b.Issued.IsZero() {
+			b.Issued = workflow.Now(ctx)
 		}
-		if p.found == nil {
-			p.Tries++
+		if b.found == nil {
+			b.Tries++
 		}
 		d.changed()
-		proof, failed := d.attempt(ctx, p)
+		proof, failed := d.attempt(ctx, b)
 		switch {
 		case failed == nil:
-			p.State, p.Card, p.Phases, p.Reason = post.StateSubmitting, proof.Card, proof.Phases, ""
-			p.Stores, p.Avoid = nil, nil // what a job needs concerns nobody any more
-			p.Proven = workflow.Now(ctx)
+			b.State, b.Card, b.Phases, b.Reason = post.StateSubmitting, proof.Card, proof.Phases, ""
+			b.Stores, b.Avoid = nil, nil // what a job needs concerns nobody any more
+			b.Proven = workflow.Now(ctx)
 			// Of this proof, not of one before: the chain checks it against the sectors that the message does not skip.
-			p.Skipped = slices.Concat(p.missing, proof.Skipped)
+			b.covered(proof)
 			d.changed()
 			return proof, nil
 		case ctx.Err() != nil:
 			return post.Proof{}, ctx.Err()
-		case p.reset:
-			d.runAgain(p)
+		case b.reset:
+			d.runAgain(b)
 			continue
 		}
-		if err := d.afterFailure(ctx, p, failed); err != nil {
+		if err := d.afterFailure(ctx, b, failed); err != nil {
 			return post.Proof{}, err
 		}
 	}
 }
 
 // runAgain is what a reset does to a job: tries back at 0, any card welcome, nobody's claim holds it up.
-func (d *deadline) runAgain(p *partition) {
-	p.reset, p.Tries, p.avoid = false, 0, nil
-	p.again++
-	p.refusals, p.refused = 0, nil
-	p.claims.overrule()
-	p.have(p.located) // with what was left out because its store was lost
+func (d *deadline) runAgain(b *batch) {
+	b.reset, b.Tries, b.avoid = false, 0, nil
+	b.again++
+	b.refusals, b.refused = 0, nil
+	b.claims.overrule()
+	for _, p := range b.parts {
+		p.have(p.located) // with what was left out because its store was lost
+	}
+	b.unite()
 }
 
 // failure is why an attempt gave no proof.
@@ -70,81 +73,82 @@ func closed() *failure { return &failure{reason: "the deadline closed"} }
 // attempt is one GenerateWindowPoSt activity, with the check of its proof. A proof that comes by signal while it runs, or
 // came before, ends it; so do an operator's reset and Close. A card that claims to be making the proof already ends it, too, and
 // if its proof does not come after all, there is another activity, for the same try. So there is when the job has to go without a store.
-func (d *deadline) attempt(ctx workflow.Context, p *partition) (post.Proof, *failure) {
+func (d *deadline) attempt(ctx workflow.Context, b *batch) (post.Proof, *failure) {
 	routed := routes(ctx)
-	d.nextJob(p)
-	if p.found != nil && p.found.JobKey != p.key {
-		p.found = nil // it came before the challenge changed
-		p.Tries++
-		p.job.Try = p.Tries
+	d.nextJob(b)
+	if b.found != nil && b.found.JobKey != b.key {
+		b.found = nil // it came before the challenge changed
+		b.Tries++
+		b.job.Try = b.Tries
 	}
-	if len(p.sectors) == 0 {
-		return post.Proof{}, d.relocate(ctx, p)
+	if len(b.sectors) == 0 {
+		return post.Proof{}, d.relocate(ctx, b)
 	}
-	defer func() { p.Queue, p.Waits, p.lost, p.leave = "", "", nil, false }()
+	defer func() { b.Queue, b.Waits, b.lost, b.leave = "", "", nil, false }()
 	for {
-		running, stop, failed := d.start(ctx, p, routed)
+		running, stop, failed := d.start(ctx, b, routed)
 		if failed != nil {
 			return post.Proof{}, failed
 		}
 		ended := false
 		err := d.await(ctx, func() bool {
 			ended = running != nil && running.IsReady()
-			return p.called() || ended || p.leave || routed && p.claimed(ctx)
+			return b.called() || ended || b.leave || routed && b.claimed(ctx)
 		})
 		stop() // which ends the activity for us, too
 		switch {
 		case err != nil:
 			return post.Proof{}, closed()
-		case p.found != nil:
-			proof := *p.found // checked when it came
-			p.found = nil
+		case b.found != nil:
+			proof := *b.found // checked when it came
+			b.found = nil
 			return proof, nil
-		case p.reset:
+		case b.reset:
 			return post.Proof{}, &failure{reason: "reset by an operator"}
 		case ended:
 			var proof post.Proof
 			if err := running.Get(ctx, &proof); err != nil {
 				failed := explain(err)
-				if failed.kind == post.FailureMoved && !workflow.Now(ctx).Before(p.until) {
+				if failed.kind == post.FailureMoved && !workflow.Now(ctx).Before(b.until) {
 					failed = &failure{kind: post.FailureOutOfTime, reason: outOfTime}
 				}
-				if failed.kind == post.FailureOutOfTime && p.Waits != "" {
-					failed.reason += "; it waited: " + p.Waits
+				if failed.kind == post.FailureOutOfTime && b.Waits != "" {
+					failed.reason += "; it waited: " + b.Waits
 				}
 				return post.Proof{}, failed
 			}
-			return d.check(ctx, p, proof)
+			return d.check(ctx, b, proof)
 		}
-		p.Queue, p.Waits = "", "" // claimed, or to go without a store: the activity is cancelled
-		if p.leave {
-			p.leaveLost()
-			d.nextJob(p)
+		b.Queue, b.Waits = "", "" // claimed, or to go without a store: the activity is cancelled
+		if b.leave {
+			b.leaveLost()
+			d.takeOut(b, "no worker could read any of its stores; the others of its post go without it", func(p *part) bool { return len(p.sectors) == 0 })
+			d.nextJob(b)
 		}
 	}
 }
 
 // nextJob makes the job of the next attempt. Claims for another one than before are void.
-func (d *deadline) nextJob(p *partition) {
-	p.job = post.Job{
-		Deadline: d.Deadline, Partitions: []uint64{p.Index}, ProofType: d.proofType, Randomness: d.randomness,
-		Sectors: p.sectors, Try: p.Tries, AvoidCards: slices.Concat(p.avoid, p.refused), Pool: d.settings.Pool, Again: p.again,
+func (d *deadline) nextJob(b *batch) {
+	b.job = post.Job{
+		Deadline: d.Deadline, Partitions: b.indexes(), ProofType: d.proofType, Randomness: d.randomness,
+		Sectors: b.sectors, Try: b.Tries, AvoidCards: slices.Concat(b.avoid, b.refused), Pool: d.settings.Pool, Again: b.again,
 	}
-	if key := p.job.Key(); key != p.key {
-		p.key, p.claims = key, nil
+	if key := b.job.Key(); key != b.key {
+		b.key, b.claims = key, nil
 	}
 }
 
 // start issues the GenerateWindowPoSt activity of a job. There is none (nil) if a proof or an operator's reset comes first.
-func (d *deadline) start(ctx workflow.Context, p *partition, routed bool) (running workflow.Future, stop func(), failed *failure) {
+func (d *deadline) start(ctx workflow.Context, b *batch, routed bool) (running workflow.Future, stop func(), failed *failure) {
 	nothing := func() {}
-	choice, id := unrouted(d.settings.ProveQueue, p.job.Try), ""
+	choice, id := unrouted(d.settings.ProveQueue, b.job.Try), ""
 	if routed {
-		if choice, failed = d.choose(ctx, p); failed != nil {
+		if choice, failed = d.choose(ctx, b); failed != nil {
 			return nil, nothing, failed
 		}
 	}
-	if p.called() {
+	if b.called() {
 		return nil, nothing, nil
 	}
 	within := min(d.timeToProve(ctx), d.settings.JobLifetime)
@@ -152,39 +156,39 @@ func (d *deadline) start(ctx workflow.Context, p *partition, routed bool) (runni
 		return nil, nothing, &failure{kind: post.FailureOutOfTime, reason: "no time is left to prove and submit"}
 	}
 	if routed {
-		p.job.Elsewhere = choice.Elsewhere
-		p.issued++
-		id = fmt.Sprintf("prove-%d-%d", p.Index, p.issued)
+		b.job.Elsewhere = choice.Elsewhere
+		b.issued++
+		id = fmt.Sprintf("prove-%d-%d", b.first(), b.issued)
 	}
-	p.until = workflow.Now(ctx).Add(within)
+	b.until = workflow.Now(ctx).Add(within)
 	attempt, cancel := workflow.WithCancel(ctx)
-	summary := fmt.Sprintf("%s partition %d, %s, try %d", d.Deadline, p.Index, post.Count(len(p.sectors), "sector"), p.Tries)
-	return workflow.ExecuteActivity(proveOptions(attempt, choice, id, within, summary), ActivityGenerateWindowPoSt, p.job), cancel, nil
+	summary := fmt.Sprintf("%s %s, %s, try %d", d.Deadline, b.summary(), post.Count(len(b.sectors), "sector"), b.Tries)
+	return workflow.ExecuteActivity(proveOptions(attempt, choice, id, within, summary), ActivityGenerateWindowPoSt, b.job), cancel, nil
 }
 
 // choose routes a job as soon as nobody claims to be making its proof already. Its only failure is Close.
-func (d *deadline) choose(ctx workflow.Context, p *partition) (choice post.Choice, failed *failure) {
+func (d *deadline) choose(ctx workflow.Context, b *batch) (choice post.Choice, failed *failure) {
 	for {
-		if d.awaitClaims(ctx, p) != nil {
+		if d.awaitClaims(ctx, b) != nil {
 			return choice, closed()
 		}
-		if p.called() {
+		if b.called() {
 			return choice, nil
 		}
-		choice = d.route(ctx, p)
+		choice = d.route(ctx, b)
 		switch {
 		case ctx.Err() != nil:
 			return choice, closed()
-		case !p.claimed(ctx):
+		case !b.claimed(ctx):
 			return choice, nil
 		}
 	}
 }
 
 // check has the daemons verify a proof once more before anything is signed: a worker may be anybody's machine.
-func (d *deadline) check(ctx workflow.Context, p *partition, proof post.Proof) (post.Proof, *failure) {
+func (d *deadline) check(ctx workflow.Context, b *batch, proof post.Proof) (post.Proof, *failure) {
 	var good bool
-	if err := d.run(policyLookup.apply(ctx, d.timeToRead(ctx), p.summary()), ActivityVerifyProof, &good, VerifyInput{Job: p.job, Proof: proof}); err != nil {
+	if err := d.run(policyLookup.apply(ctx, d.timeToRead(ctx), b.summary()), ActivityVerifyProof, &good, VerifyInput{Job: b.job, Proof: proof}); err != nil {
 		return post.Proof{}, &failure{kind: post.FailureOutOfTime, reason: fmt.Sprintf("it was proven, but no daemon could check the proof: %v", plain(err))}
 	}
 	if !good {
@@ -194,15 +198,18 @@ func (d *deadline) check(ctx workflow.Context, p *partition, proof post.Proof) (
 }
 
 // relocate looks a partition's sectors up once more when no store had any: a mount may have come back. Finding none is a
-// failure of the job like another; finding some is, too, but the next attempt has them.
-func (d *deadline) relocate(ctx workflow.Context, p *partition) *failure {
+// failure of the job like another; finding some is, too, but the next attempt has them. Of several partitions at most one is without sectors
+// here: it is alone, see takeOut.
+func (d *deadline) relocate(ctx workflow.Context, b *batch) *failure {
 	var located post.Located
-	in := PartitionInput{Deadline: d.Deadline, Partition: p.Index, Sectors: p.wanted}
-	if err := d.run(policyLookup.apply(ctx, 0, p.summary()), ActivityLookupSectors, &located, in); err != nil {
+	p := b.parts[0]
+	in := PartitionInput{Deadline: d.Deadline, Partition: p.index, Sectors: p.wanted}
+	if err := d.run(policyLookup.apply(ctx, 0, b.summary()), ActivityLookupSectors, &located, in); err != nil {
 		return explain(err)
 	}
 	p.have(located)
-	if len(p.sectors) > 0 {
+	b.unite()
+	if len(b.sectors) > 0 {
 		return &failure{kind: post.FailureNoStore, reason: "its sectors were not found at first"}
 	}
 	if len(p.wanted) == 0 {
@@ -217,57 +224,57 @@ func (d *deadline) relocate(ctx workflow.Context, p *partition) *failure {
 
 // afterFailure records what went wrong, says so, and waits as long as post.AfterFailure decides, or until a proof comes by
 // signal or an operator resets the job. Its only error is Close.
-func (d *deadline) afterFailure(ctx workflow.Context, p *partition, f *failure) error {
-	if !f.kind.Counted() && f.kind != post.FailureOutOfTime && p.Tries > 0 {
-		p.Tries-- // it was asked in the wrong place; what ran out of time was tried
+func (d *deadline) afterFailure(ctx workflow.Context, b *batch, f *failure) error {
+	if !f.kind.Counted() && f.kind != post.FailureOutOfTime && b.Tries > 0 {
+		b.Tries-- // it was asked in the wrong place; what ran out of time was tried
 	}
-	refusals := p.remember(f)
+	refusals := b.remember(f)
 	if !routes(ctx) {
 		refusals = math.MaxInt // every refusal was followed by a pause then
 	}
-	next := post.AfterFailure(f.kind, p.Tries, refusals, d.settings.MaxTry, d.settings.RetryUntilClose)
+	next := post.AfterFailure(f.kind, b.Tries, refusals, d.settings.MaxTry, d.settings.RetryUntilClose)
 	what := fmt.Sprintf("%s: %s", f.kind, f.reason)
-	if f.kind == post.FailureOutOfTime && p.Reason != "" {
-		what += "; before that " + p.Reason // what used the time up is what people have to know
+	if f.kind == post.FailureOutOfTime && b.Reason != "" {
+		what += "; before that " + b.Reason // what used the time up is what people have to know
 	}
-	p.Reason = what
+	b.Reason = what
 	if next.Alert {
-		p.State = post.StateFailed
-		workflow.GetLogger(ctx).Error("job out of tries", "deadline", d.String(), "partition", p.Index, "tries", p.Tries, "reason", p.Reason)
+		b.State = post.StateFailed
+		workflow.GetLogger(ctx).Error("job out of tries", "deadline", d.String(), "partitions", b.indexes(), "tries", b.Tries, "reason", b.Reason)
 	}
 	d.changed()
 	d.wake(ctx)
-	if p.resets != d.resets {
-		p.reset = true // since the attempt began, maybe in this very task, which a reset executes again
+	if b.resets != d.resets {
+		b.reset = true // since the attempt began, maybe in this very task, which a reset executes again
 	}
 	var err error
 	switch {
 	case !next.Again:
-		err = workflow.Await(ctx, p.called)
+		err = workflow.Await(ctx, b.called)
 	case next.Pause > 0:
-		_, err = awaitFor(ctx, post.Until(0, next.Pause, d.settings.EpochDuration), "before the next try", p.called)
+		_, err = awaitFor(ctx, post.Until(0, next.Pause, d.settings.EpochDuration), "before the next try", b.called)
 	}
 	d.wake(ctx)
-	if p.reset {
-		d.runAgain(p)
+	if b.reset {
+		d.runAgain(b)
 	}
 	return err
 }
 
 // remember keeps which cards failed the job, to have others try it, and gives the number of refusals in a row. Whoever refused it is
 // avoided only until something else happens to it: a store comes back.
-func (p *partition) remember(f *failure) (refusals int) {
-	list := &p.avoid
+func (b *batch) remember(f *failure) (refusals int) {
+	list := &b.avoid
 	if f.kind.Refusal() {
-		p.refusals++
-		list = &p.refused
+		b.refusals++
+		list = &b.refused
 	} else {
-		p.refusals, p.refused = 0, nil
+		b.refusals, b.refused = 0, nil
 	}
 	if f.card != "" && !slices.Contains(*list, f.card) {
 		*list = append(*list, f.card)
 	}
-	return p.refusals
+	return b.refusals
 }
 
 // explain reads what kind of failure an activity's error is.
@@ -311,21 +318,21 @@ func (d *deadline) hearProofs(ctx workflow.Context) {
 			return
 		}
 		d.wake(ctx)
-		for _, p := range d.partitions {
-			if p.found != nil || !p.waitsFor(proof.JobKey) {
+		for _, b := range d.batches {
+			if b.found != nil || !b.waitsFor(proof.JobKey) {
 				continue
 			}
-			if _, failed := d.check(ctx, p, proof); failed == nil {
-				p.found = &proof
+			if _, failed := d.check(ctx, b, proof); failed == nil {
+				b.found = &proof
 			} else {
-				workflow.GetLogger(ctx).Warn("a proof that came by signal is not used", "deadline", d.String(), "partition", p.Index, "reason", failed.reason)
+				workflow.GetLogger(ctx).Warn("a proof that came by signal is not used", "deadline", d.String(), "partitions", b.indexes(), "reason", failed.reason)
 			}
-			p.claims.end(proof.Card)
+			b.claims.end(proof.Card)
 		}
 	}
 }
 
-// waitsFor says whether the partition still needs the proof of the job with this key.
-func (p *partition) waitsFor(key string) bool {
-	return p.key == key && (p.State == post.StateProving || p.State == post.StateFailed)
+// waitsFor says whether the batch still needs the proof of the job with this key.
+func (b *batch) waitsFor(key string) bool {
+	return b.key == key && (b.State == post.StateProving || b.State == post.StateFailed && b.Proven.IsZero())
 }

@@ -1,6 +1,8 @@
 package workflows
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -34,8 +36,18 @@ type ConfirmInput struct {
 type verdict int
 
 const (
-	posted     verdict = iota
-	proveAgain         // the chain's challenge is another one now
+	posted     verdict = iota // or its partitions go on alone
+	proveAgain                // the chain's challenge is another one now, or an operator wants the job run again
+	readAgain                 // the chain wants other sectors proven, or will not take this proof
+)
+
+// sending is what became of a message.
+type sending int
+
+const (
+	sent    sending = iota // it is on the chain, deep enough
+	setBack                // it came to nothing: see post.AfterMessage
+	dropped                // it is not on the chain any more, or a reorg changed what it must say before it was
 )
 
 // timeToProve is how long a proof may take if its message is still to be sent in time.
@@ -51,109 +63,231 @@ func (d *deadline) timeToRead(ctx workflow.Context) time.Duration {
 
 // submit gets a proof onto the chain: build the message with the randomness of now, send it, follow it, and again if it
 // failed or was lost, until it is deep enough. An error means that the deadline closed first.
-func (d *deadline) submit(ctx, open workflow.Context, p *partition, proof post.Proof) (verdict, error) {
+func (d *deadline) submit(ctx, open workflow.Context, b *batch, proof post.Proof) (verdict, error) {
 	if err := d.awaitEpoch(open, d.Open+d.settings.SubmitConfidence); err != nil {
 		return posted, err
 	}
 	for {
-		message, err := d.build(open, p, proof)
-		var application *temporal.ApplicationError
-		switch {
-		case errors.As(err, &application) && application.Type() == ErrorRandomnessChanged:
+		message, err := d.build(open, b, proof)
+		switch built := builtAs(err); {
+		case built == ErrorRandomnessChanged:
 			return proveAgain, nil
+		case built == ErrorSectorsChanged:
+			b.Reason = fmt.Sprintf("the chain wants other sectors proven now: %v", plain(err))
+			return readAgain, nil
 		case temporal.IsCanceledError(err): // which does not say what the node answered so far
-			p.Reason = "its message was still being built then; did the node answer?"
+			b.Reason = "its message was still being built then; did the node answer?"
 			return posted, err
 		case err != nil:
-			p.Reason = fmt.Sprintf("building the message: %v", plain(err))
+			b.Reason = fmt.Sprintf("building the message: %v", plain(err))
 			return posted, err
 		case message.Posted:
-			p.State, p.Reason = post.StatePosted, "the chain had this post already"
+			b.State, b.Reason = post.StatePosted, "the chain had this post already"
 			d.changed()
 			return posted, nil
+		case len(message.PostedOf) > 0:
+			d.split(b, message.PostedOf, "the chain had a post of "+post.PartitionNames(message.PostedOf)+" already")
+			return posted, nil
 		}
-		// Counted over all of the partition's proofs: a message of another proof is another message to the sender.
-		p.built++
-		request := post.MessageRequest{
-			ID: fmt.Sprintf("%s/p%d/%d", d.WorkflowID(), p.Index, p.built), ReplyTo: d.WorkflowID(),
-			From: d.sender, To: message.To, Method: message.Method, Params: message.Params, Expires: d.Close,
-			EpochDuration: d.settings.EpochDuration, Fees: d.settings.Fees,
+		request := d.requestFor(b, message)
+		became, settled, err := d.send(ctx, open, b, request, proof)
+		for became == dropped && err == nil && !watches(ctx) {
+			request.Lost++
+			became, settled, err = d.send(ctx, open, b, request, proof)
 		}
-		done, err := d.send(ctx, p, request)
-		if done || err != nil {
+		switch {
+		case err != nil || became == sent:
 			return posted, err
+		case became == dropped:
+			b.earlier = &request
+			continue // at once: what is left of the window is precious
 		}
-		// Later the chain may say something else; soon at first, and not at every epoch for ever.
-		if err := sleep(open, time.Duration(min(p.built, 5))*d.settings.EpochDuration, "then build the message anew"); err != nil {
-			return posted, err
+		if verdict, over, err := d.mend(open, b, settled); over || err != nil {
+			return verdict, err
 		}
 	}
+}
+
+// builtAs is the type of the error that building a message ended with, if it says what to do.
+func builtAs(err error) string {
+	var application *temporal.ApplicationError
+	if errors.As(err, &application) {
+		return application.Type()
+	}
+	return ""
+}
+
+// requestFor asks the sender for a message. One that says what an earlier one said, which a reorg dropped, is that one again; one that says
+// something else takes its place.
+func (d *deadline) requestFor(b *batch, message BuiltPost) post.MessageRequest {
+	if e := b.earlier; e != nil && e.Method == message.Method && e.To == message.To && bytes.Equal(e.Params, message.Params) {
+		again := *e
+		again.Lost++
+		return again
+	}
+	// Counted over all of the batch's proofs: a message of another proof is another message to the sender.
+	b.built++
+	b.sender = cmp.Or(b.sender, d.sender)
+	request := post.MessageRequest{
+		ID: fmt.Sprintf("%s/p%d/%d", d.WorkflowID(), b.first(), b.built), ReplyTo: d.WorkflowID(),
+		From: b.sender, To: message.To, Method: message.Method, Params: message.Params, Expires: d.Close,
+		EpochDuration: d.settings.EpochDuration, Fees: d.settings.Fees,
+	}
+	if b.earlier != nil {
+		request.Replaces = b.earlier.ID
+	}
+	return request
 }
 
 // build makes the message's parameters. The commit randomness is the chain's of now: it moves in reorgs.
-func (d *deadline) build(ctx workflow.Context, p *partition, proof post.Proof) (BuiltPost, error) {
+func (d *deadline) build(ctx workflow.Context, b *batch, proof post.Proof) (BuiltPost, error) {
+	in := BuildInput{Deadline: d.Deadline, Partitions: b.indexes(), Randomness: b.job.Randomness, Proof: proof}
+	for _, p := range b.parts {
+		in.Sets = append(in.Sets, post.SetDigest(p.wanted.Numbers()))
+		if len(b.parts) == 1 {
+			in.Skipped = p.skipped
+		} else {
+			in.SkippedOf = append(in.SkippedOf, p.skippedNumbers())
+		}
+	}
 	var message BuiltPost
-	err := d.run(policyChainRead.apply(ctx, d.timeToRead(ctx), p.summary()), ActivityBuildPost, &message, BuildInput{
-		Deadline: d.Deadline, Partitions: p.job.Partitions, Randomness: p.job.Randomness, Proof: proof, Skipped: p.Skipped,
-	})
+	err := d.run(policyChainRead.apply(ctx, d.timeToRead(ctx), b.summary()), ActivityBuildPost, &message, in)
 	return message, err
 }
 
-// send has the sender get a message onto the chain and stays with it until it is deep enough (true) or has failed (false).
-// A message that a reorg dropped is given to the sender once more, under the same ID: it pushes the same bytes again.
-func (d *deadline) send(ctx workflow.Context, p *partition, request post.MessageRequest) (bool, error) {
-	for ; ; request.Lost++ {
-		settled, err := d.request(ctx, p, request)
-		if err != nil {
-			return false, err
+// mend decides what follows a message that came to nothing, and waits as long as that says, or until an operator resets the job. Over: another
+// message of this proof will not do.
+func (d *deadline) mend(ctx workflow.Context, b *batch, settled post.MessageSettled) (next verdict, over bool, err error) {
+	b.setbacks++
+	remedy := post.Remedy{Pause: abi.ChainEpoch(min(b.built, 5))}
+	if mends(ctx) {
+		remedy = post.AfterMessage(post.Setback{
+			Outcome: settled.Outcome, ExitCode: settled.ExitCode, Reason: settled.Reason, Partitions: len(b.parts), Times: b.setbacks,
+		})
+	}
+	if settled.Outcome != post.OutcomeRefused {
+		b.earlier = nil // what the chain has it has; a refused one was never sent, and does not concern the one before
+	}
+	switch {
+	case remedy.Split:
+		d.split(b, nil, "proven with other partitions first; "+b.Reason)
+		return posted, true, nil
+	case remedy.Prove:
+		return readAgain, true, nil
+	case remedy.Alert:
+		b.State = post.StateFailed
+		workflow.GetLogger(ctx).Error("messages come to nothing", "deadline", d.String(), "partitions", b.indexes(), "times", b.setbacks, "reason", b.Reason)
+	}
+	d.changed()
+	// Later the chain may say something else; soon at first, and not at every epoch for ever.
+	reset := func() bool { return b.reset }
+	if _, err := awaitFor(ctx, post.Until(0, remedy.Pause, d.settings.EpochDuration), "then build the message anew", reset); err != nil {
+		return posted, true, err
+	}
+	d.wake(ctx)
+	if b.reset {
+		d.runAgain(b)
+		return readAgain, true, nil
+	}
+	if remedy.Payer && b.earlier == nil {
+		if loaded, err := d.read(ctx); err == nil {
+			b.sender = loaded.Sender
 		}
-		if settled.Outcome != post.OutcomeLanded {
-			p.State, p.Reason = post.StateSubmitting, fmt.Sprintf("message %s %s: %s", settled.Message, settled.Outcome, settled.Reason)
-			d.changed()
-			if settled.Outcome == post.OutcomeExpired {
-				return false, errors.New(p.Reason)
-			}
-			return false, nil
-		}
-		p.State, p.Message, p.Landed = post.StateLanded, settled.Message, settled.Landed
+	}
+	return posted, false, nil
+}
+
+// mends is whether what follows a message that came to nothing depends on why it did. Deadlines from before that build it anew.
+func mends(ctx workflow.Context) bool {
+	return workflow.GetVersion(ctx, "mend", workflow.DefaultVersion, 1) != workflow.DefaultVersion
+}
+
+// send has the sender get a message onto the chain and stays with it until it is deep enough, or has failed, or is there no more.
+func (d *deadline) send(ctx, open workflow.Context, b *batch, request post.MessageRequest, proof post.Proof) (sending, post.MessageSettled, error) {
+	settled, changed, err := d.request(ctx, open, b, request, proof)
+	switch {
+	case err != nil:
+		return setBack, settled, err
+	case changed:
+		b.Reason = "a reorg changed what its message must say; another one takes its place"
 		d.changed()
-		if err := d.awaitEpoch(ctx, settled.Landed+d.settings.Confidence); err != nil {
-			return false, err
+		return dropped, settled, nil
+	case settled.Outcome != post.OutcomeLanded:
+		if b.State != post.StateFailed {
+			b.State = post.StateSubmitting
 		}
+		b.Reason = fmt.Sprintf("message %s %s: %s", settled.Message, settled.Outcome, settled.Reason)
+		d.changed()
+		if settled.Outcome == post.OutcomeExpired {
+			return setBack, settled, errors.New(b.Reason)
+		}
+		return setBack, settled, nil
+	}
+	b.State, b.Message, b.Landed = post.StateLanded, settled.Message, settled.Landed
+	d.changed()
+	return d.confirm(ctx, b, settled)
+}
+
+// confirm watches a message that has landed until it is deep enough.
+func (d *deadline) confirm(ctx workflow.Context, b *batch, settled post.MessageSettled) (sending, post.MessageSettled, error) {
+	watched := watches(ctx)
+	looks := []abi.ChainEpoch{settled.Landed + d.settings.Confidence}
+	if watched {
+		looks = post.LandingLooks(settled.Landed, d.settings.Confidence, d.Close)
+	}
+	for len(looks) > 0 {
+		if err := d.awaitEpoch(ctx, looks[0]); err != nil {
+			return setBack, settled, err
+		}
+		looks = looks[1:]
 		var receipt Receipt
-		if err := d.run(policyChainRead.apply(ctx, 0, p.summary()), ActivityConfirmMessage, &receipt, ConfirmInput{Message: settled.Message}); err != nil {
-			return false, err
+		if err := d.run(policyChainRead.apply(ctx, 0, b.summary()), ActivityConfirmMessage, &receipt, ConfirmInput{Message: settled.Message}); err != nil {
+			return setBack, settled, err
 		}
 		switch {
 		case receipt.Found && receipt.ExitCode == 0:
-			p.State, p.Landed, p.Reason = post.StatePosted, receipt.Epoch, ""
-			d.changed()
-			return true, nil
+			if deep := receipt.Epoch + d.settings.Confidence; watched && len(looks) == 0 && receipt.Epoch > b.Landed && deep > d.head {
+				looks = []abi.ChainEpoch{deep} // a reorg took it out, and another tipset has it now
+			}
+			b.Landed = receipt.Epoch
 		case receipt.Found:
-			p.State, p.Reason = post.StateSubmitting, fmt.Sprintf("message %s failed on the canonical chain with exit code %d", receipt.Message, receipt.ExitCode)
+			b.State, b.Reason = post.StateSubmitting, fmt.Sprintf("message %s failed on the canonical chain with %s", receipt.Message, post.ReadExit(receipt.ExitCode))
 			d.changed()
-			return false, nil
+			settled.Outcome, settled.ExitCode, settled.Reason = post.OutcomeFailed, receipt.ExitCode, b.Reason
+			return setBack, settled, nil
 		case d.epoch(ctx) >= d.Close:
-			return false, fmt.Errorf("message %s was dropped by a reorg and the deadline is closed", settled.Message)
+			return setBack, settled, fmt.Errorf("message %s was dropped by a reorg and the deadline is closed", settled.Message)
+		default:
+			b.State, b.Reason = post.StateSubmitting, fmt.Sprintf("message %s was dropped by a reorg; sent again", settled.Message)
+			d.changed()
+			return dropped, settled, nil
 		}
-		p.State, p.Reason = post.StateSubmitting, fmt.Sprintf("message %s was dropped by a reorg; sent again", settled.Message)
-		d.changed()
 	}
+	b.State, b.Reason = post.StatePosted, ""
+	d.changed()
+	return sent, settled, nil
+}
+
+// watches is whether a message is looked for more than once after it has landed, and is built anew when a reorg has dropped it or while it
+// does not land. Deadlines from before that look once and send the same bytes.
+func watches(ctx workflow.Context) bool {
+	return workflow.GetVersion(ctx, "watch landing", workflow.DefaultVersion, 1) != workflow.DefaultVersion
 }
 
 // request hands a message to the sender's workflow and waits for its answer, which comes at Expires at the latest while that runs.
-// The answer's name carries how often the message was lost, so that an old answer is not taken for a new one.
-func (d *deadline) request(ctx workflow.Context, p *partition, request post.MessageRequest) (post.MessageSettled, error) {
+// The answer's name carries how often the message was lost, so that an old answer is not taken for a new one. Changed: while there was no
+// answer a reorg changed what the message must say, so that it would fail if it landed.
+func (d *deadline) request(ctx, open workflow.Context, b *batch, request post.MessageRequest, proof post.Proof) (settled post.MessageSettled, changed bool, err error) {
 	key := request.Key()
-	if p.Asked == 0 {
-		p.Asked = d.epoch(ctx)
+	if b.Asked == 0 {
+		b.Asked = d.epoch(ctx)
 		if showsAsked(ctx) {
 			d.changed()
 		}
 	}
 	for {
-		if err := d.run(policySignal.apply(ctx, 0, p.summary()), ActivityRequestMessage, nil, request); err != nil {
-			return post.MessageSettled{}, err
+		if err := d.run(policySignal.apply(ctx, 0, b.summary()), ActivityRequestMessage, nil, request); err != nil {
+			return settled, false, err
 		}
 		wait, last := post.Until(0, askAgainAfter, d.settings.EpochDuration), d.epoch(ctx)+askAgainAfter >= d.Close
 		if last {
@@ -163,13 +297,25 @@ func (d *deadline) request(ctx workflow.Context, p *partition, request post.Mess
 		d.wake(ctx)
 		switch {
 		case err != nil:
-			return post.MessageSettled{}, err
+			return settled, false, err
 		case answered:
-			return *d.settled[key], nil
+			return *d.settled[key], false, nil
 		case last:
-			return post.MessageSettled{}, fmt.Errorf("the sender %s did not answer until %v after Close; is its workflow running?", request.From, time.Minute)
+			return settled, false, fmt.Errorf("the sender %s did not answer until %v after Close; is its workflow running?", request.From, time.Minute)
+		case watches(ctx) && d.outdated(open, b, request, proof) && d.settled[key] == nil:
+			return settled, true, nil
 		}
 	}
+}
+
+// outdated says whether the chain would refuse a message that has not landed, because a reorg changed the randomness that it carries.
+func (d *deadline) outdated(ctx workflow.Context, b *batch, request post.MessageRequest, proof post.Proof) bool {
+	message, err := d.build(ctx, b, proof)
+	switch builtAs(err) {
+	case ErrorRandomnessChanged, ErrorSectorsChanged:
+		return true
+	}
+	return err == nil && !message.Posted && len(message.PostedOf) == 0 && !bytes.Equal(message.Params, request.Params)
 }
 
 // showsAsked is whether the board says at once that the sender was asked, and not only when the message has landed: what it has not landed
