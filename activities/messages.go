@@ -22,8 +22,10 @@ import (
 type Pool interface {
 	ChainHead(context.Context) (*chain.TipSet, error)
 	ChainGetTipSet(context.Context, chain.TipSetKey) (*chain.TipSet, error)
+	GasEstimateGasLimit(context.Context, *chain.Message, chain.TipSetKey) (int64, error)
 	GasEstimateMessageGas(context.Context, *chain.Message, *chain.MessageSendSpec, chain.TipSetKey) (*chain.Message, error)
 	MpoolGetNonce(context.Context, address.Address) (uint64, error)
+	MpoolPending(context.Context, chain.TipSetKey) ([]*chain.SignedMessage, error)
 	MpoolPush(context.Context, *chain.SignedMessage) (cid.Cid, error)
 	WalletSignMessage(context.Context, address.Address, *chain.Message) (*chain.SignedMessage, error)
 	StateGetActor(context.Context, address.Address, chain.TipSetKey) (*chain.Actor, error)
@@ -40,41 +42,55 @@ type Messages struct {
 const lookBack = 2880
 
 // PrepareMessage estimates a message's gas on the head's state, which executes it: what the actor would refuse is refused
-// here, before anything is paid. It also asks for the nonce that the node would give.
+// here, before anything is paid. It also prices it and chooses its nonce.
 func (m *Messages) PrepareMessage(ctx context.Context, in workflows.PrepareInput) (workflows.Prepared, error) {
-	r := in.Request
-	fail := func(err error) (workflows.Prepared, error) {
-		return workflows.Prepared{}, refusal(fmt.Errorf("preparing message %s: %w", r.ID, err))
+	message, err := unsigned(in.Request)
+	var out workflows.Prepared
+	switch {
+	case err != nil:
+	case in.Priced:
+		out, err = m.priced(ctx, in, message)
+	default:
+		out, err = m.estimated(ctx, message)
 	}
+	if err != nil {
+		return workflows.Prepared{}, refusal(fmt.Errorf("preparing message %s: %w", in.Request.ID, err))
+	}
+	return out, nil
+}
+
+// unsigned is the message that a request asks for, without nonce and gas.
+func unsigned(r post.MessageRequest) (*chain.Message, error) {
 	from, err := address.NewFromString(r.From)
 	if err != nil {
-		return fail(fmt.Errorf("sender %q: %w", r.From, err))
+		return nil, fmt.Errorf("sender %q: %w", r.From, err)
 	}
 	to, err := address.NewFromString(r.To)
 	if err != nil {
-		return fail(fmt.Errorf("receiver %q: %w", r.To, err))
+		return nil, fmt.Errorf("receiver %q: %w", r.To, err)
 	}
-	message := &chain.Message{
+	return &chain.Message{
 		From: from, To: to, Method: abi.MethodNum(r.Method), Params: r.Params,
 		Value: big.Zero(), GasFeeCap: big.Zero(), GasPremium: big.Zero(),
-	}
+	}, nil
+}
+
+// estimated is a message as the node prices it, with the nonce that it would give it.
+func (m *Messages) estimated(ctx context.Context, message *chain.Message) (workflows.Prepared, error) {
 	head, err := m.Node.ChainHead(ctx)
 	if err != nil {
-		return fail(err)
+		return workflows.Prepared{}, err
 	}
 	estimated, err := m.Node.GasEstimateMessageGas(ctx, message, nil, nil)
 	if err != nil {
-		return fail(err)
+		return workflows.Prepared{}, err
 	}
-	nonce, err := m.Node.MpoolGetNonce(ctx, from)
+	nonce, err := m.Node.MpoolGetNonce(ctx, message.From)
 	if err != nil {
-		return fail(err)
+		return workflows.Prepared{}, err
 	}
 	raw, err := json.Marshal(estimated)
-	if err != nil {
-		return fail(err)
-	}
-	return workflows.Prepared{Message: raw, Nonce: nonce, Head: head.Height}, nil
+	return workflows.Prepared{Message: raw, Nonce: nonce, Head: head.Height}, err
 }
 
 // SignMessage puts the nonce into a message and has the node's wallet sign it. It changes nothing anywhere.
@@ -91,7 +107,7 @@ func (m *Messages) SignMessage(ctx context.Context, in workflows.SignInput) (wor
 	if err != nil {
 		return fail(err)
 	}
-	if signed.Message.Nonce != in.Nonce || signed.Message.From != message.From || signed.Message.To != message.To {
+	if !sameMessage(signed.Message, message) {
 		return fail(errors.New("the node signed another message than it was given"))
 	}
 	id, err := signed.Cid()
@@ -149,19 +165,46 @@ func (m *Messages) FollowMessages(ctx context.Context, in workflows.FollowInput)
 	if err != nil {
 		return fail(err)
 	}
-	out := post.Sender{Head: head.Height, Nonce: actor.Nonce}
-	for _, text := range in.Messages {
-		message, err := cid.Decode(text)
-		if err != nil {
-			return fail(fmt.Errorf("message %q: %w", text, err))
+	out := post.Sender{Head: head.Height, Nonce: actor.Nonce, BaseFee: post.AttoOf(head.BaseFee().Int)}
+	for i, text := range in.Messages {
+		look, err := post.Look{}, error(nil)
+		switch {
+		case i >= len(in.CIDs) || i >= len(in.Nonces):
+			look, err = m.find(ctx, head, []string{text})
+			look.Message = ""
+		case actor.Nonce > in.Nonces[i]: // else none of them can be there
+			look, err = m.find(ctx, head, in.CIDs[i])
 		}
-		look, err := search(ctx, m.Node, head, message)
 		if err != nil {
 			return fail(err)
 		}
 		out.Looks = append(out.Looks, look)
 	}
 	return out, nil
+}
+
+// find looks for the one of several messages with the same nonce that is on the chain.
+func (m *Messages) find(ctx context.Context, head *chain.TipSet, names []string) (post.Look, error) {
+	for _, name := range names {
+		message, err := cid.Decode(name)
+		if err != nil {
+			return post.Look{}, fmt.Errorf("message %q: %w", name, err)
+		}
+		look, err := search(ctx, m.Node, head, message)
+		if err != nil && !unknownMessage(err) {
+			return post.Look{}, err
+		}
+		if look.Found {
+			look.Message = name
+			return look, nil
+		}
+	}
+	return post.Look{}, nil
+}
+
+// unknownMessage recognizes Lotus's answer about a message that it has never seen. It is not on its chain then: another node was given it.
+func unknownMessage(err error) bool {
+	return answered(err) && strings.Contains(err.Error(), "failed to load message")
 }
 
 // searcher finds messages and the tipsets that include them.
@@ -174,6 +217,9 @@ type searcher interface {
 // epoch people mean by landed, is that one's parent.
 func search(ctx context.Context, node searcher, head *chain.TipSet, message cid.Cid) (post.Look, error) {
 	found, err := node.StateSearchMsg(ctx, head.Key(), message, lookBack, false)
+	if err != nil && answered(err) && strings.Contains(err.Error(), "found message with equal nonce") {
+		return post.Look{}, nil // Lotus's word for: another message with its nonce is there, and it will never be
+	}
 	if err != nil {
 		return post.Look{}, fmt.Errorf("searching message %s: %w", message, err)
 	}
@@ -199,6 +245,9 @@ func search(ctx context.Context, node searcher, head *chain.TipSet, message cid.
 func refusal(err error) error {
 	if !answered(err) {
 		return err
+	}
+	if errors.Is(err, post.ErrTooLarge) {
+		return temporal.NewNonRetryableApplicationError(err.Error(), workflows.ErrorTooLarge, nil)
 	}
 	return temporal.NewNonRetryableApplicationError(err.Error(), workflows.ErrorRefused, nil)
 }

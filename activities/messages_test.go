@@ -197,7 +197,7 @@ func TestFollowMessages(t *testing.T) {
 	in := workflows.FollowInput{From: keyAddress("worker").String(), Messages: []string{pending.String(), landed.String()}}
 	out, err := m.FollowMessages(t.Context(), in)
 	require.NoError(t, err)
-	assert.Equal(t, post.Sender{Head: 112, Nonce: 8, Looks: []post.Look{{}, {Found: true, Epoch: 108}}}, out, "in the order asked for")
+	assert.Equal(t, post.Sender{Head: 112, Nonce: 8, BaseFee: "0", Looks: []post.Look{{}, {Found: true, Epoch: 108}}}, out, "in the order asked for")
 
 	for _, method := range []string{"ChainHead", "StateGetActor", "StateSearchMsg", "ChainGetTipSet"} {
 		n.fails(method, errors.New("odd"))

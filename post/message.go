@@ -41,10 +41,18 @@ type MessageSettled struct {
 	Landed   abi.ChainEpoch `json:"landed,omitempty"`    // epoch of the including tipset
 	ExitCode int64          `json:"exit_code,omitempty"` // of the receipt
 	Reason   string         `json:"reason,omitempty"`    // with the exit code's meaning, see ReadExit
+	TooLarge bool           `json:"too_large,omitempty"` // refused since no block has room for it: it must be split
 }
 
 // Key is that of the request it answers.
 func (m MessageSettled) Key() string { return fmt.Sprintf("%s+%d", m.ID, m.Lost) }
+
+// MessageWaits says that a message neither lands nor is replaced any more within its limits. It may still land.
+type MessageWaits struct {
+	ID      string `json:"id"`      // of the request
+	Message string `json:"message"` // CID
+	Reason  string `json:"reason"`
+}
 
 // Outcome of a MessageRequest.
 type Outcome string

@@ -26,6 +26,8 @@ type Sent struct {
 	// Before are the CIDs of an earlier request whose nonce it has taken, see MessageRequest.Replaces. Should one of them land and fail,
 	// this message gets another nonce.
 	Before []string `json:"before,omitempty"`
+	// Unwanted is the request that was to take its place and could not be sent.
+	Unwanted string `json:"unwanted,omitempty"`
 }
 
 // Settle is the answer to the request that the message was for.

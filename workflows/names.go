@@ -49,6 +49,7 @@ const (
 	ActivitySignMessage         = "SignMessage"
 	ActivityPushMessage         = "PushMessage"
 	ActivityFollowMessages      = "FollowMessages"
+	ActivityRepriceMessage      = "RepriceMessage"      // a message that does not land, with more paid for its gas
 	ActivityRouteJob            = "RouteJob"            // a local one, in the daemon that runs the workflow
 	ActivityBalanceFleet        = "BalanceFleet"        // as long as the FleetWorkflow runs
 	ActivityAttendWorker        = "AttendWorker"        // on a worker, as long as it runs: its heartbeats say what it does
@@ -67,6 +68,7 @@ const (
 	SignalProofFound     = "ProofFound"     // to a DeadlineWorkflow: a post.Proof whose activity attempt is gone
 	SignalMessageSettled = "MessageSettled" // to a DeadlineWorkflow: a post.MessageSettled from the sender
 	SignalSend           = "Send"           // to a SenderWorkflow: a post.MessageRequest
+	SignalMessageWaits   = "MessageWaits"   // to who asked for a message: a post.MessageWaits, when it neither lands nor is replaced
 
 	SignalProofClaimed = "ProofClaimed" // to a DeadlineWorkflow: a post.Claim, every few seconds while it holds, and once when it is over without a proof
 	SignalRouted       = "Routed"       // to a DeadlineWorkflow: a post.Routed
@@ -100,6 +102,7 @@ const (
 	ErrorRandomnessChanged = "RandomnessChanged" // the chain's challenge is not the one that the proof answers
 	ErrorSectorsChanged    = "SectorsChanged"    // the chain wants other sectors proven than the proof covers
 	ErrorRefused           = "Refused"           // the node understood a message and will not take it
+	ErrorTooLarge          = "TooLarge"          // a message that no block has room for, so that it must be split
 	ErrorDeadlineMissed    = "DeadlineMissed"    // a DeadlineWorkflow's failure; its detail is the post.Result
 	ErrorNoSuchMiner       = "NoSuchMiner"       // the chain knows no such miner actor
 	ErrorMinerRemoved      = "MinerRemoved"      // an operator has removed the miner: it must be added before it can be paused or resumed

@@ -1,8 +1,8 @@
 package workflows
 
 import (
-	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -28,38 +28,9 @@ type Done struct {
 	Settled post.MessageSettled `json:"settled"`
 }
 
-// PrepareInput asks for the gas and the nonce of a message.
-type PrepareInput struct {
-	Request post.MessageRequest `json:"request"`
-}
-
-// Prepared is a message with its gas, and the nonce that the node would give it.
-type Prepared struct {
-	Message []byte         `json:"message"` // JSON, as the node's RPC has it
-	Nonce   uint64         `json:"nonce"`
-	Head    abi.ChainEpoch `json:"head"`
-}
-
-// SignInput is a message and the nonce that it gets.
-type SignInput struct {
-	Message []byte `json:"message"`
-	Nonce   uint64 `json:"nonce"`
-}
-
-// Signed is what goes to the nodes, byte for byte, however often.
-type Signed struct {
-	Message string `json:"message"` // CID
-	Bytes   []byte `json:"bytes"`   // JSON of the signed message
-}
-
-// FollowInput asks what became of a sender's messages.
-type FollowInput struct {
-	From     string   `json:"from"`
-	Messages []string `json:"messages"`
-}
-
 // SenderWorkflow orders the messages of one address over all daemons: each request is prepared, given a nonce, signed and
-// recorded here before it is pushed, so that a crash between any two steps sends the same bytes again and nothing else.
+// recorded here before it is pushed, so that a crash between any two steps sends the same bytes again and nothing else. What does not land is
+// replaced at its nonce by a message that pays more, until it lands or is worth nothing any more.
 func SenderWorkflow(ctx workflow.Context, state SenderState) error {
 	s := &sender{SenderState: state, requests: workflow.GetSignalChannel(ctx, SignalSend)}
 	for {
@@ -128,50 +99,125 @@ func (s *sender) take(ctx workflow.Context, request post.MessageRequest) {
 			return
 		}
 		s.Done = slices.Delete(s.Done, i, i+1)
-		done.Sent.Request, done.Sent.Taken = request, 0
+		done.Sent.Request, done.Sent.Taken, done.Sent.Offered = request, 0, s.Head
 		s.push(ctx, done.Sent)
 		return
 	}
-	s.send(ctx, request)
+	if request.Replaces != "" {
+		s.supersede(ctx, request)
+		return
+	}
+	s.send(ctx, request, nil)
 }
 
-// send prepares, signs, records and pushes a new message.
-func (s *sender) send(ctx workflow.Context, request post.MessageRequest) {
-	within := post.Until(s.Head, request.Expires, request.EpochDuration) + time.Minute
-	if s.Head == 0 {
-		within = 0
-	}
+// send prepares, signs, records and pushes a new message: in the place of an old one, if one is given.
+func (s *sender) send(ctx workflow.Context, request post.MessageRequest, old *post.Sent) {
 	sent := post.Sent{Request: request}
-	var prepared Prepared
-	err := workflow.ExecuteActivity(policyChainRead.apply(ctx, within, request.ID), ActivityPrepareMessage, PrepareInput{Request: request}).Get(ctx, &prepared)
+	prepared, err := s.prepare(ctx, request, old)
 	if err != nil {
-		s.settle(ctx, sent, sent.Settle(post.OutcomeRefused, "preparing it: "+reason(err)))
+		settled := sent.Settle(post.OutcomeRefused, "preparing it: "+reason(err))
+		var application *temporal.ApplicationError
+		settled.TooLarge = errors.As(err, &application) && application.Type() == ErrorTooLarge
+		s.settle(ctx, sent, settled)
+		s.abandon(old, request)
 		return
 	}
 	s.Head = max(s.Head, prepared.Head)
-	sent.Nonce, sent.Pushed = post.NextNonce(prepared.Nonce, s.used()), s.Head
-	var signed Signed
-	err = workflow.ExecuteActivity(policyChainRead.apply(ctx, within, request.ID), ActivitySignMessage, SignInput{Message: prepared.Message, Nonce: sent.Nonce}).Get(ctx, &signed)
+	sent.Nonce, sent.Pushed = prepared.Nonce, s.Head
+	sent.First, sent.Offered, sent.Gas, sent.Before = s.Head, s.Head, prepared.Gas, prepared.Before
+	if prepared.Adopted != nil {
+		workflow.GetLogger(ctx).Info("a message that was sent already is followed", "message", prepared.Adopted.Message, "for", request.ID)
+		sent.Message, sent.Signed = prepared.Adopted.Message, prepared.Adopted.Bytes
+		s.push(ctx, sent)
+		return
+	}
+	signed, err := s.sign(ctx, request, SignInput{Message: prepared.Message, Nonce: sent.Nonce})
 	if err != nil {
 		s.settle(ctx, sent, sent.Settle(post.OutcomeRefused, "signing it: "+reason(err)))
+		s.abandon(old, request)
 		return
 	}
 	sent.Message, sent.Signed = signed.Message, signed.Bytes
+	if old != nil && old.Nonce == sent.Nonce {
+		sent.Before = old.CIDs()
+	}
 	s.push(ctx, sent)
+}
+
+// prepare has a message estimated, priced and given a nonce.
+func (s *sender) prepare(ctx workflow.Context, request post.MessageRequest, old *post.Sent) (Prepared, error) {
+	in, nonces := PrepareInput{Request: request}, s.used()
+	if in.Priced = pricesOf(ctx, request); in.Priced {
+		in.Held, in.ShortOf = s.held(), s.shortOf(request)
+		if old != nil {
+			in.At = &post.Held{Nonce: old.Nonce, Gas: old.Gas}
+		}
+	}
+	var prepared Prepared
+	err := workflow.ExecuteActivity(policyChainRead.apply(ctx, s.within(request), request.ID), ActivityPrepareMessage, in).Get(ctx, &prepared)
+	if !in.Priced {
+		prepared.Nonce, prepared.Gas, prepared.Adopted = post.NextNonce(prepared.Nonce, nonces), post.Gas{}, nil
+	}
+	return prepared, err
+}
+
+// sign has a message signed.
+func (s *sender) sign(ctx workflow.Context, request post.MessageRequest, in SignInput) (Signed, error) {
+	var signed Signed
+	err := workflow.ExecuteActivity(policyChainRead.apply(ctx, s.within(request), request.ID), ActivitySignMessage, in).Get(ctx, &signed)
+	return signed, err
+}
+
+// within is how long preparing or signing a message may take before it is worth nothing; 0 is not known yet.
+func (s *sender) within(request post.MessageRequest) time.Duration {
+	if s.Head == 0 {
+		return 0
+	}
+	return post.Until(s.Head, request.Expires, request.EpochDuration) + time.Minute
+}
+
+// pricesOf is whether a request's fees are ours to choose. Requests without limits are those of deadlines that began before there were any, and
+// a sender that was under way then goes on as it did until its next run.
+func pricesOf(ctx workflow.Context, request post.MessageRequest) bool {
+	return request.Fees != (post.Fees{}) && workflow.GetVersion(ctx, "fees", workflow.DefaultVersion, 1) != workflow.DefaultVersion
 }
 
 // used are the nonces of messages that may still land, or come back after a reorg.
 func (s *sender) used() []uint64 {
 	var nonces []uint64
-	for _, p := range s.Pending {
-		nonces = append(nonces, p.Nonce)
-	}
-	for _, d := range s.Done {
-		if d.Settled.Outcome == post.OutcomeLanded || d.Settled.ExitCode != 0 {
-			nonces = append(nonces, d.Sent.Nonce)
+	for _, h := range s.held() {
+		if !h.Free {
+			nonces = append(nonces, h.Nonce)
 		}
 	}
 	return nonces
+}
+
+// held are the nonces that were given out. Those of messages that expired may still be in pools.
+func (s *sender) held() []post.Held {
+	var held []post.Held
+	for _, p := range s.Pending {
+		held = append(held, post.Held{Nonce: p.Nonce, Gas: p.Gas})
+	}
+	for _, d := range s.Done {
+		switch {
+		case d.Settled.Outcome == post.OutcomeLanded || d.Settled.ExitCode != 0:
+			held = append(held, post.Held{Nonce: d.Sent.Nonce})
+		case d.Settled.Outcome == post.OutcomeExpired && d.Sent.Gas != (post.Gas{}):
+			held = append(held, post.Held{Nonce: d.Sent.Nonce, Gas: d.Sent.Gas, Free: true})
+		}
+	}
+	return held
+}
+
+// shortOf is how many messages for the same purpose ran out of gas.
+func (s *sender) shortOf(request post.MessageRequest) (n int) {
+	for _, d := range s.Done {
+		if post.ReadExit(d.Settled.ExitCode).Mend == post.MendGas && d.Sent.Request.Purpose() == request.Purpose() {
+			n++
+		}
+	}
+	return n
 }
 
 // push gives a signed message to the node and follows it. A push that fails is tried again at the next look; only a node
@@ -187,8 +233,7 @@ func (s *sender) push(ctx workflow.Context, sent post.Sent) {
 	if err != nil {
 		workflow.GetLogger(ctx).Warn("a message could not be pushed and will be again", "message", sent.Message, "for", sent.Request.ID, "error", err)
 	}
-	s.Pending = append(s.Pending, sent)
-	slices.SortFunc(s.Pending, func(a, b post.Sent) int { return cmp.Compare(a.Nonce, b.Nonce) })
+	s.wait(sent)
 }
 
 func (s *sender) pushOnce(ctx workflow.Context, sent post.Sent) error {
@@ -219,15 +264,10 @@ func (s *sender) follow(ctx workflow.Context) error {
 	return nil
 }
 
-// look asks the chain about everything pending and settles, or pushes again, as post.AfterLook decides.
+// look asks the chain about everything pending and settles, pushes again or replaces, as post decides.
 func (s *sender) look(ctx workflow.Context) {
-	in := FollowInput{From: s.From}
-	for _, p := range s.Pending {
-		in.Messages = append(in.Messages, p.Message)
-	}
-	var chain post.Sender
-	err := workflow.ExecuteActivity(policyChainRead.apply(ctx, 0, "pending messages"), ActivityFollowMessages, in).Get(ctx, &chain)
-	if err != nil || len(chain.Looks) != len(s.Pending) {
+	chain, err := s.ask(ctx, s.Pending)
+	if err != nil {
 		workflow.GetLogger(ctx).Error("pending messages could not be followed", "from", s.From, "error", err)
 		return
 	}
@@ -238,6 +278,9 @@ func (s *sender) look(ctx workflow.Context) {
 		settled, again, taken := post.AfterLook(sent, chain.Nonce, chain.Looks[i], s.Head)
 		sent.Taken = taken
 		switch {
+		case settled != nil && settled.ExitCode != 0 && slices.Contains(sent.Before, settled.Message):
+			sent.Request.Replaces = "" // what it took the place of came first, and failed
+			s.Queue = append(s.Queue, sent.Request)
 		case settled != nil:
 			s.settle(ctx, sent, *settled)
 		case again:
@@ -251,7 +294,25 @@ func (s *sender) look(ctx workflow.Context) {
 			s.Pending = append(s.Pending, sent)
 		}
 	}
+	for _, i := range post.ToReplace(s.Pending, chain.Nonce, chain.BaseFee, s.Head) {
+		s.replace(ctx, &s.Pending[i])
+	}
+	s.fill(ctx, chain.Nonce)
 	s.Done = slices.DeleteFunc(s.Done, func(d Done) bool { return s.Head > d.Sent.Request.Expires+keepDone })
+}
+
+// ask has the chain looked at for messages.
+func (s *sender) ask(ctx workflow.Context, about []post.Sent) (post.Sender, error) {
+	in := FollowInput{From: s.From}
+	for _, sent := range about {
+		in.Messages, in.Nonces, in.CIDs = append(in.Messages, sent.Message), append(in.Nonces, sent.Nonce), append(in.CIDs, sent.CIDs())
+	}
+	var chain post.Sender
+	err := workflow.ExecuteActivity(policyChainRead.apply(ctx, 0, "pending messages"), ActivityFollowMessages, in).Get(ctx, &chain)
+	if err == nil && len(chain.Looks) != len(about) {
+		err = fmt.Errorf("%d answers for %d messages", len(chain.Looks), len(about))
+	}
+	return chain, err
 }
 
 // keepDone epochs after a message expired nobody asks about it any more.
@@ -273,6 +334,9 @@ func (s *sender) settle(ctx workflow.Context, sent post.Sent, settled post.Messa
 
 // answer signals the outcome. A workflow that is gone needs none.
 func (s *sender) answer(ctx workflow.Context, request post.MessageRequest, settled post.MessageSettled) {
+	if request.ReplyTo == "" {
+		return // it was the sender's own
+	}
 	settled.Lost = request.Lost
 	err := workflow.SignalExternalWorkflow(ctx, request.ReplyTo, "", SignalMessageSettled, settled).Get(ctx, nil)
 	if err != nil {
