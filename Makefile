@@ -45,7 +45,7 @@ test: build tools params check debian-test ## all tests: unit, workflow, replay,
 	@# The parts of the Lotus chain's program that need neither Lotus nor the FVM; make test-lotus runs the rest.
 	@mkdir -p testsuite/lotusdevnet/extern
 	@[ -e testsuite/lotusdevnet/extern/filecoin-ffi ] || ln -sfn ../../../extern/filecoin-ffi testsuite/lotusdevnet/extern/filecoin-ffi
-	cd testsuite/lotusdevnet && GOFLAGS= go test ./report/... ./options/...
+	cd testsuite/lotusdevnet && GOFLAGS= go test ./report/... ./options/... ./control/... ./schedule/... ./store/...
 
 .PHONY: test-lotus
 test-lotus: build params lotusdevnet ## a proving period on a real Lotus chain in which things go wrong; ends with its figures (JSON=FILE: there, too)
@@ -83,7 +83,7 @@ build: ffi ## bin/posthaste, temporal-dev, and for tests posthaste-devnet and po
 .PHONY: lotusdevnet
 lotusdevnet: debian ## bin/posthaste-lotusdevnet, a real Lotus chain for tests (15 minutes from an empty cache)
 	@FFI_USE_GPU=0 FFI_DISABLE_FVM=0 build/libfilcrypto.sh testsuite/lotusdevnet/extern/filecoin-ffi
-	@GOFLAGS= build/go.sh posthaste-lotusdevnet testsuite/lotusdevnet . 1700
+	@GOFLAGS=-tags=2k build/go.sh posthaste-lotusdevnet testsuite/lotusdevnet . 1700
 
 .PHONY: tools
 tools: ## Temporal's own programs, bin/tctl and bin/temporal (5 minutes from an empty cache)

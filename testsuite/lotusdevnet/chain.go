@@ -8,15 +8,17 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/filecoin-project/go-address"
 	"github.com/filecoin-project/go-state-types/abi"
 	logging "github.com/ipfs/go-log/v2"
 	"github.com/stretchr/testify/require"
 
-	"github.com/filecoin-project/lotus/api"
 	"github.com/filecoin-project/lotus/build"
+	"github.com/filecoin-project/lotus/build/buildconstants"
 	"github.com/filecoin-project/lotus/itests/kit"
 	"github.com/filecoin-project/lotus/node"
 	"github.com/filecoin-project/lotus/node/modules/dtypes"
@@ -24,6 +26,7 @@ import (
 
 	"posthaste/testsuite/lotusdevnet/options"
 	"posthaste/testsuite/lotusdevnet/report"
+	"posthaste/testsuite/lotusdevnet/store"
 )
 
 // measuredEpochs are mined before the ready line, to tell how long an epoch really takes here. The first deadline with
@@ -52,6 +55,9 @@ type sectorStore struct {
 func run(ctx context.Context, t *testing.T, opts options.Options, rpc net.Listener, stdout *os.File) {
 	// Registered first, so it runs after the kit's own.
 	t.Cleanup(func() { _ = os.RemoveAll(opts.Scratch()) })
+	require.Negative(t, buildconstants.UpgradeSmokeHeight, "build with -tags 2k: by the first rules of mainnet, tickets do not depend on the chain, and forks would have the same ones")
+	// Otherwise addresses would begin with a t.
+	buildconstants.SetAddressNetwork(address.Mainnet)
 	ctx, cancel := context.WithCancel(ctx)
 	t.Cleanup(cancel)
 	context.AfterFunc(ctx, func() { time.AfterFunc(stopLimit, func() { abandon(t, opts) }) })
@@ -59,28 +65,36 @@ func run(ctx context.Context, t *testing.T, opts options.Options, rpc net.Listen
 	require.NoError(t, quiet(opts.LogLevel))
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil)) // the default one is Lotus's by now
 
-	client, miner, ens := start(t, opts)
-	apiInfo, err := serveRPC(ctx, t, client, rpc)
+	client, miner := start(t, opts)
+	first, err := newFullNode(ctx, t, client, rpc)
 	require.NoError(t, err)
 
-	ens.InterconnectAll().BeginMining(opts.Epoch)
+	mined := newMining(first, miner.ActorAddr, opts.Epoch, log)
+	stopped := make(chan error, 1)
+	go func() { stopped <- mined.run(ctx) }()
 	epoch, err := measureEpoch(ctx, client)
 	if ctx.Err() != nil {
 		return
 	}
 	require.NoError(t, err)
 
-	f := &follower{node: client, miner: miner.ActorAddr, disputer: client.DefaultKey.Address, ledger: report.NewLedger(), log: log}
+	f := &follower{node: client, miner: miner.ActorAddr, outbox: &outbox{node: client, from: client.DefaultKey.Address}, ledger: report.NewLedger(), log: log}
 	heads, err := client.ChainNotify(ctx)
 	require.NoError(t, err)
 	require.NoError(t, f.begin(ctx, heads))
 	control, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	serve(t, control, report.Handler(f.ledger, cancel))
+	id, err := address.IDFromAddress(miner.ActorAddr)
+	require.NoError(t, err)
+	c := &chain{
+		mining: mined, nodes: []*fullNode{first}, ledger: f.ledger, shutdown: cancel,
+		store: store.New(miner.PresealDir, filepath.Join(opts.Scratch(), "aside"), id),
+	}
+	serve(t, control, c.handler())
 
 	name := miner.ActorAddr.String()
 	require.NoError(t, json.NewEncoder(stdout).Encode(readyLine{
-		FullnodeAPIInfo: apiInfo,
+		FullnodeAPIInfo: first.apiInfo,
 		Control:         "http://" + control.Addr().String(),
 		EpochSeconds:    epoch.Round(time.Millisecond).Seconds(),
 		Miners:          []string{name},
@@ -89,6 +103,13 @@ func run(ctx context.Context, t *testing.T, opts options.Options, rpc net.Listen
 	}))
 	log.Info("chain is up", "miner", name, "epoch", f.ready, "epoch_time", epoch)
 
+	go func() {
+		if err := <-stopped; err != nil {
+			log.Error("mining has ended", "error", err)
+			t.Errorf("mining has ended: %v", err)
+			cancel()
+		}
+	}()
 	require.NoError(t, f.follow(ctx, heads))
 }
 
@@ -116,7 +137,7 @@ func abandon(t *testing.T, opts options.Options) {
 }
 
 // start makes a network of one full node and one miner, whose sectors are at the node's genesis already.
-func start(t *testing.T, opts options.Options) (*kit.TestFullNode, *kit.TestMiner, *kit.Ensemble) {
+func start(t *testing.T, opts options.Options) (*kit.TestFullNode, *kit.TestMiner) {
 	// Otherwise the miner would ask for the official parameters, and fetch them.
 	build.DisableBuiltinAssets = true
 	noPoster := kit.ConstructorOpts(node.Override(new(*wdpost.WindowPoStScheduler),
@@ -129,31 +150,11 @@ func start(t *testing.T, opts options.Options) (*kit.TestFullNode, *kit.TestMine
 		client kit.TestFullNode
 		miner  kit.TestMiner
 	)
-	ens := kit.NewEnsemble(t).
-		FullNode(&client, noRelays).
+	kit.NewEnsemble(t).
+		FullNode(&client, noRelays, kit.F3Disabled()).
 		Miner(&miner, &client, kit.WithAllSubsystems(), kit.PresealSectors(opts.Sectors), noPoster).
 		Start()
-	return &client, &miner, ens
-}
-
-// serveRPC serves the node's JSON-RPC as a Lotus daemon does, with tokens and permissions, and returns the
-// FULLNODE_API_INFO of a client that may do everything.
-func serveRPC(ctx context.Context, t *testing.T, client *kit.TestFullNode, l net.Listener) (string, error) {
-	handler, err := node.FullNodeHandler(client.FullNode, client.V2, true)
-	if err != nil {
-		return "", fmt.Errorf("making the JSON-RPC handler: %w", err)
-	}
-	serve(t, l, handler)
-	token, err := client.AuthNew(ctx, api.AllPermissions)
-	if err != nil {
-		return "", fmt.Errorf("making an API token: %w", err)
-	}
-	addr := l.Addr().(*net.TCPAddr)
-	family := "ip4"
-	if addr.IP.To4() == nil {
-		family = "ip6"
-	}
-	return fmt.Sprintf("%s:/%s/%s/tcp/%d/http", token, family, addr.IP, addr.Port), nil
+	return &client, &miner
 }
 
 // serve serves until the end of the test run.

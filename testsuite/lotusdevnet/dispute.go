@@ -54,7 +54,7 @@ func (f *follower) disputeOne(ctx context.Context, ts *types.TipSet, deadline, p
 		return d, fmt.Errorf("encoding the parameters: %w", aerr)
 	}
 	msg := &types.Message{
-		From: f.disputer, To: f.miner, Value: types.NewInt(0),
+		From: f.outbox.from, To: f.miner, Value: types.NewInt(0),
 		Method: builtin.MethodsMiner.DisputeWindowedPoSt, Params: params, GasLimit: disputeGas,
 	}
 	call, err := f.node.StateCall(ctx, msg, ts.Key())
@@ -62,11 +62,9 @@ func (f *follower) disputeOne(ctx context.Context, ts *types.TipSet, deadline, p
 		return d, fmt.Errorf("trying it as a call: %w", err)
 	}
 	d.ForValidity = strings.Contains(call.Error, validPost)
-	sent, err := f.node.MpoolPushMessage(ctx, msg, nil)
-	if err != nil {
+	if d.Message, err = f.outbox.send(ctx, msg, ts); err != nil {
 		return d, fmt.Errorf("sending it: %w", err)
 	}
-	d.Message = sent.Cid().String()
 	switch {
 	case call.MsgRct.ExitCode.IsSuccess():
 		return d, errors.New("the actor takes the dispute: the proof is wrong")

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/filecoin-project/go-address"
 	"github.com/filecoin-project/go-state-types/abi"
@@ -21,17 +20,14 @@ import (
 	"posthaste/testsuite/lotusdevnet/report"
 )
 
-// stallLimit is how long the head may stay the same. Mining has no retry of its own: a chain that stops is lost.
-const stallLimit = time.Minute
-
 // follower reads the canonical chain, tipset by tipset, into the ledger.
 type follower struct {
-	node     v1api.FullNode
-	miner    address.Address
-	disputer address.Address // pays for the disputes; not one of the miner's keys, so that nonces do not meet
-	ledger   *report.Ledger
-	log      *slog.Logger
-	ready    abi.ChainEpoch // only deadlines whose challenge comes later are listed: others could not be asked of anyone
+	node   v1api.FullNode
+	miner  address.Address
+	outbox *outbox // for the disputes; its wallet is not one of the miner's, so that nonces do not meet
+	ledger *report.Ledger
+	log    *slog.Logger
+	ready  abi.ChainEpoch // only deadlines whose challenge comes later are listed: others could not be asked of anyone
 }
 
 // begin takes the head that a subscription starts with.
@@ -55,8 +51,6 @@ func (f *follower) follow(ctx context.Context, heads <-chan []*api.HeadChange) e
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(stallLimit):
-			return fmt.Errorf("no block for %s: the chain has stopped", stallLimit)
 		case changes, open := <-heads:
 			if ctx.Err() != nil {
 				return nil
@@ -92,9 +86,12 @@ func (f *follower) change(ctx context.Context, c *api.HeadChange) error {
 			return err
 		}
 		for _, k := range f.ledger.Due(int64(parent.Height())) {
-			if err := f.settle(ctx, ts, k); err != nil {
+			if err := f.settle(ctx, ts, parent.Height(), k); err != nil {
 				return err
 			}
+		}
+		if err := f.outbox.tend(ctx, ts); err != nil {
+			return err
 		}
 		return f.holdings(ctx, ts)
 	}
@@ -128,7 +125,7 @@ func (f *follower) messages(ctx context.Context, ts *types.TipSet, landed abi.Ch
 			}
 			f.ledger.Landed(post)
 		case builtin.MethodsMiner.DisputeWindowedPoSt:
-			f.ledger.Answered(m.Cid.String(), !ok)
+			f.ledger.Answered(m.Cid.String(), int64(landed), !ok)
 		}
 	}
 	return nil
@@ -192,7 +189,7 @@ func (f *follower) deadline(ctx context.Context, ts *types.TipSet) error {
 }
 
 // settle records how a deadline ended; the chain has executed its last epoch before ts.
-func (f *follower) settle(ctx context.Context, ts *types.TipSet, k report.Key) error {
+func (f *follower) settle(ctx context.Context, ts *types.TipSet, executed abi.ChainEpoch, k report.Key) error {
 	parts, err := f.node.StateMinerPartitions(ctx, f.miner, k.Index, ts.Key())
 	if err != nil {
 		return fmt.Errorf("asking for the partitions of deadline %d after its end: %w", k.Index, err)
@@ -207,7 +204,7 @@ func (f *follower) settle(ctx context.Context, ts *types.TipSet, k report.Key) e
 	if err != nil {
 		return fmt.Errorf("disputing the posts of deadline %d: %w", k.Index, err)
 	}
-	f.ledger.Settled(k, faulty, disputes)
+	f.ledger.Settled(k, int64(executed), faulty, disputes)
 	return nil
 }
 

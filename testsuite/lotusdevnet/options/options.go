@@ -96,5 +96,7 @@ func (o *Options) Prepare() error {
 	return errors.Join(
 		os.Setenv("TMPDIR", o.Scratch()),
 		os.Setenv("FIL_PROOFS_PARAMETER_CACHE", o.Parameters),
+		// A fork mined on purpose looks to a Lotus node like a miner who is about to be slashed.
+		os.Setenv("LOTUS_NO_SLASHFILTER", "_yes_i_know_i_can_and_probably_will_lose_all_my_fil_and_power_"),
 	)
 }

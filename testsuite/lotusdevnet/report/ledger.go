@@ -2,6 +2,7 @@ package report
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 )
@@ -42,7 +43,13 @@ type Dispute struct {
 	// not for another reason (a wrong index would be refused with the same exit code).
 	ForValidity bool
 
-	answered, refused bool
+	answer *answer
+}
+
+// answer is what the chain said to a dispute.
+type answer struct {
+	landed  int64
+	refused bool
 }
 
 type entry struct {
@@ -51,21 +58,22 @@ type entry struct {
 	disputes []Dispute
 	faulty   map[uint64]uint64
 	settled  bool
+	executed int64 // the height up to which the chain had been executed when it was settled
 }
 
 // Ledger collects what happens on the chain. It is safe for concurrent use.
 type Ledger struct {
-	mu       sync.Mutex
-	epoch    int64
-	entries  []*entry
-	orphans  []Post // of deadlines that are not listed: they count as messages only
-	power    Power
-	faults   uint64
-	answered map[string]bool // dispute messages → refused, for receipts that come before the dispute is recorded
+	mu      sync.Mutex
+	epoch   int64
+	entries []*entry
+	orphans []Post // of deadlines that are not listed: they count as messages only
+	power   Power
+	faults  uint64
+	answers map[string]answer // of dispute messages, also of those whose receipts come before the dispute is recorded
 }
 
 // NewLedger returns an empty account.
-func NewLedger() *Ledger { return &Ledger{answered: map[string]bool{}} }
+func NewLedger() *Ledger { return &Ledger{answers: map[string]answer{}} }
 
 // Opened records a deadline; a second time, or without live sectors, it does nothing.
 func (l *Ledger) Opened(w Window) {
@@ -98,15 +106,19 @@ func (l *Ledger) Landed(p Post) {
 	l.orphans = append(l.orphans, p)
 }
 
-// Reverted forgets the posts of tipsets at this height and above. Deadlines that were settled stay so: the chain has one
-// miner, so what is undone is never that deep.
+// Reverted forgets what was executed at this height and above: posts, answers to disputes, and how deadlines ended, which
+// are then due again.
 func (l *Ledger) Reverted(height int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	undone := func(p Post) bool { return p.Landed >= height }
 	l.orphans = slices.DeleteFunc(l.orphans, undone)
+	maps.DeleteFunc(l.answers, func(_ string, a answer) bool { return a.landed >= height })
 	for _, e := range l.entries {
 		e.posts = slices.DeleteFunc(e.posts, undone)
+		if e.settled && e.executed >= height {
+			e.settled, e.faulty, e.disputes = false, nil, nil
+		}
 	}
 }
 
@@ -123,35 +135,21 @@ func (l *Ledger) Due(executed int64) []Key {
 	return keys
 }
 
-// Settled records how a deadline ended: its faulty sectors by partition, and the disputes that were sent of its posts.
-func (l *Ledger) Settled(k Key, faulty map[uint64]uint64, disputes []Dispute) {
+// Settled records how a deadline ended, on a chain executed up to a height: its faulty sectors by partition, and the
+// disputes that were sent of its posts.
+func (l *Ledger) Settled(k Key, executed int64, faulty map[uint64]uint64, disputes []Dispute) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e := l.find(k)
-	if e == nil {
-		return
-	}
-	e.settled, e.faulty, e.disputes = true, faulty, disputes
-	for i := range e.disputes {
-		d := &e.disputes[i]
-		if refused, ok := l.answered[d.Message]; ok || d.Message == "" {
-			d.answered, d.refused = true, refused
-		}
+	if e := l.find(k); e != nil {
+		e.settled, e.executed, e.faulty, e.disputes = true, executed, faulty, disputes
 	}
 }
 
-// Answered records that a dispute message was executed.
-func (l *Ledger) Answered(message string, refused bool) {
+// Answered records that a dispute message was executed at a height.
+func (l *Ledger) Answered(message string, landed int64, refused bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.answered[message] = refused
-	for _, e := range l.entries {
-		for i := range e.disputes {
-			if d := &e.disputes[i]; d.Message == message {
-				d.answered, d.refused = true, refused
-			}
-		}
-	}
+	l.answers[message] = answer{landed, refused}
 }
 
 // At records the head and what the miners have there. The first power that comes is the one at the start.
@@ -171,12 +169,13 @@ func (l *Ledger) Report() Report {
 	r := Report{Epoch: l.epoch, Deadlines: []Deadline{}, Power: l.power, Faults: l.faults}
 	r.Messages.count(l.orphans)
 	for _, e := range l.entries {
+		e.answer(l.answers)
 		r.Deadlines = append(r.Deadlines, e.deadline())
 		r.Messages.count(e.posts)
 		r.Messages.SentTwice += e.sentTwice()
 		for _, d := range e.disputes {
 			r.Disputes.Tried++
-			if d.refused {
+			if d.refused() {
 				r.Disputes.Refused++
 			}
 		}
@@ -215,8 +214,24 @@ func (e *entry) deadline() Deadline {
 	return d
 }
 
+// answer notes what the chain says to the disputes now.
+func (e *entry) answer(answers map[string]answer) {
+	for i := range e.disputes {
+		d := &e.disputes[i]
+		d.answer = nil
+		if a, ok := answers[d.Message]; ok {
+			d.answer = &a
+		}
+	}
+}
+
+// answered tells whether nothing more will come of the dispute.
+func (d Dispute) answered() bool { return d.answer != nil || d.Message == "" }
+
+func (d Dispute) refused() bool { return d.answer != nil && d.answer.refused }
+
 func (e *entry) closed() bool {
-	return e.settled && !slices.ContainsFunc(e.disputes, func(d Dispute) bool { return !d.answered })
+	return e.settled && !slices.ContainsFunc(e.disputes, func(d Dispute) bool { return !d.answered() })
 }
 
 func (e *entry) partition(index, live uint64) Partition {
@@ -236,7 +251,7 @@ func (e *entry) partition(index, live uint64) Partition {
 // was verified by the actor when it landed.
 func (e *entry) stands(partition uint64) bool {
 	for _, d := range e.disputes {
-		if slices.Contains(d.Partitions, partition) && !(d.refused && d.ForValidity) {
+		if slices.Contains(d.Partitions, partition) && !(d.refused() && d.ForValidity) {
 			return false
 		}
 	}

@@ -79,8 +79,8 @@ func TestPartitions(t *testing.T) {
 			for _, p := range c.posts {
 				l.Landed(p)
 			}
-			l.Settled(period, nil, c.disputes)
-			l.Answered("dispute", c.refused)
+			l.Settled(period, 178, nil, c.disputes)
+			l.Answered("dispute", 181, c.refused)
 			c.want.Sectors, c.want.Skipped = 2, []uint64{}
 			d := l.Report().Deadlines[0]
 			require.True(t, d.Closed)
@@ -94,7 +94,7 @@ func TestSkippedAndFaulty(t *testing.T) {
 	p := post(1, true, 0, 1)
 	p.Skipped = map[uint64][]uint64{1: {7}}
 	l.Landed(p)
-	l.Settled(period, map[uint64]uint64{1: 1}, nil)
+	l.Settled(period, 178, map[uint64]uint64{1: 1}, nil)
 	parts := l.Report().Deadlines[0].Partitions
 	require.Equal(t, []uint64{}, parts[0].Skipped)
 	require.Equal(t, []uint64{7}, parts[1].Skipped)
@@ -149,24 +149,44 @@ func TestRevertedPostsAreForgottenAndMayLandAgain(t *testing.T) {
 	require.Equal(t, Messages{Posts: 1}, l.Report().Messages)
 }
 
+func TestARevertedEndIsDueAgain(t *testing.T) {
+	l := opened()
+	l.Landed(post(1, true, 0))
+	l.Settled(period, 178, map[uint64]uint64{1: 2}, []Dispute{{Message: "dispute", Partitions: []uint64{0}, ForValidity: true}})
+	l.Answered("dispute", 181, true)
+	require.True(t, l.Report().Deadlines[0].Closed)
+
+	l.Reverted(181)
+	require.False(t, l.Report().Deadlines[0].Closed, "the answer is gone")
+	require.Empty(t, l.Due(178))
+	l.Answered("dispute", 183, true)
+	require.True(t, l.Report().Deadlines[0].Closed)
+
+	l.Reverted(178)
+	require.Equal(t, []Key{period}, l.Due(178), "the end is gone")
+	require.Equal(t, Disputes{}, l.Report().Disputes)
+	require.Zero(t, l.Report().Deadlines[0].Partitions[1].FaultyAfter)
+	require.True(t, l.Report().Deadlines[0].Partitions[0].Posted, "what landed before stays")
+}
+
 func TestADeadlineIsDueOnceItsEndWasExecuted(t *testing.T) {
 	l := opened()
 	require.Empty(t, l.Due(177))
 	require.Equal(t, []Key{period}, l.Due(178))
-	l.Settled(period, nil, nil)
+	l.Settled(period, 178, nil, nil)
 	require.Empty(t, l.Due(178))
 }
 
 func TestADeadlineIsClosedOnceItsDisputesAreAnswered(t *testing.T) {
 	l := opened()
 	l.Landed(post(1, true, 0))
-	l.Settled(period, nil, []Dispute{{Message: "dispute", Partitions: []uint64{0}, ForValidity: true}})
+	l.Settled(period, 178, nil, []Dispute{{Message: "dispute", Partitions: []uint64{0}, ForValidity: true}})
 	d := l.Report().Deadlines[0]
 	require.False(t, d.Closed)
 	require.False(t, d.Partitions[0].Verified)
 	require.Equal(t, Disputes{Tried: 1}, l.Report().Disputes)
 
-	l.Answered("dispute", true)
+	l.Answered("dispute", 181, true)
 	d = l.Report().Deadlines[0]
 	require.True(t, d.Closed)
 	require.True(t, d.Partitions[0].Verified)
@@ -175,8 +195,8 @@ func TestADeadlineIsClosedOnceItsDisputesAreAnswered(t *testing.T) {
 
 func TestAnAnswerMayComeBeforeTheDisputeIsRecorded(t *testing.T) {
 	l := opened()
-	l.Answered("dispute", true)
-	l.Settled(period, nil, []Dispute{{Message: "dispute", ForValidity: true}})
+	l.Answered("dispute", 181, true)
+	l.Settled(period, 178, nil, []Dispute{{Message: "dispute", ForValidity: true}})
 	require.True(t, l.Report().Deadlines[0].Closed)
 }
 

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/filecoin-project/go-state-types/builtin"
+
+	"github.com/filecoin-project/lotus/api"
+	"github.com/filecoin-project/lotus/chain/types"
+	"github.com/filecoin-project/lotus/itests/kit"
+	"github.com/filecoin-project/lotus/node"
+	"github.com/filecoin-project/lotus/node/impl"
+
+	"posthaste/testsuite/lotusdevnet/control"
+)
+
+// fullNode is one Lotus node of the network. What the tests do to it goes past its JSON-RPC: that is the poster's.
+type fullNode struct {
+	*kit.TestFullNode
+	api     *impl.FullNodeAPI
+	gate    *control.Gate // before its JSON-RPC
+	apiInfo string        // FULLNODE_API_INFO of a client that may do everything
+}
+
+// newFullNode serves a node's JSON-RPC, as a Lotus daemon does, with tokens and permissions.
+func newFullNode(ctx context.Context, t *testing.T, client *kit.TestFullNode, l net.Listener) (*fullNode, error) {
+	inside, ok := client.FullNode.(*impl.FullNodeAPI)
+	if !ok {
+		return nil, fmt.Errorf("the node is a %T, not in this process; adapt this program to this Lotus", client.FullNode)
+	}
+	handler, err := node.FullNodeHandler(client.FullNode, client.V2, true)
+	if err != nil {
+		return nil, fmt.Errorf("making the JSON-RPC handler: %w", err)
+	}
+	token, err := client.AuthNew(ctx, api.AllPermissions)
+	if err != nil {
+		return nil, fmt.Errorf("making an API token: %w", err)
+	}
+	addr := l.Addr().(*net.TCPAddr)
+	family := "ip4"
+	if addr.IP.To4() == nil {
+		family = "ip6"
+	}
+	n := &fullNode{TestFullNode: client, api: inside, gate: control.NewGate(l)}
+	n.apiInfo = fmt.Sprintf("%s:/%s/%s/tcp/%d/http", token, family, addr.IP, addr.Port)
+	serve(t, n.gate, handler)
+	return n, nil
+}
+
+// keep stores a block that is not for the head, without checking it: it was made here.
+func (n *fullNode) keep(ctx context.Context, block *types.BlockMsg) (*types.TipSet, error) {
+	raw, err := block.Header.ToStorageBlock()
+	if err != nil {
+		return nil, err
+	}
+	if err := n.api.ChainPutObj(ctx, raw); err != nil {
+		return nil, err
+	}
+	return types.NewTipSet([]*types.BlockHeader{block.Header})
+}
+
+// take makes a stored tipset the head, whatever its weight.
+func (n *fullNode) take(ctx context.Context, tip *types.TipSet) error {
+	store := n.api.ChainAPI.Chain
+	for _, block := range tip.Blocks() {
+		// Otherwise Lotus would look for a better head at the next block, and find the old one.
+		if err := store.AddToTipSetTracker(ctx, block); err != nil {
+			return fmt.Errorf("making epoch %d known: %w", tip.Height(), err)
+		}
+	}
+	if err := store.SetHead(ctx, tip); err != nil {
+		return fmt.Errorf("setting the head to epoch %d: %w", tip.Height(), err)
+	}
+	return nil
+}
+
+// drop takes messages out of the pool, once that has followed the head to tip, and tells how many were there.
+func (n *fullNode) drop(ctx context.Context, tip *types.TipSet, messages []*types.Message) (int, error) {
+	pool, deadline := n.api.MpoolAPI.Mpool, time.Now().Add(poolLimit)
+	// Not by Pending: that remembers what it answered, tipset included, until a message comes or goes.
+	for _, at := pool.PendingFor(ctx, builtin.SystemActorAddr); !at.Equals(tip); _, at = pool.PendingFor(ctx, builtin.SystemActorAddr) {
+		if time.Now().After(deadline) {
+			return 0, errors.New("the message pool did not follow the head, so nothing was dropped from it")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	dropped := 0
+	for _, m := range messages {
+		pending, _ := pool.PendingFor(ctx, m.From)
+		if slices.ContainsFunc(pending, func(p *types.SignedMessage) bool { return p.Message.Cid() == m.Cid() }) {
+			pool.Remove(ctx, m.From, m.Nonce, false)
+			dropped++
+		}
+	}
+	return dropped, nil
+}
+
+// dropAll empties the pool and returns how many messages were in it.
+func (n *fullNode) dropAll(ctx context.Context) (int, error) {
+	pending, _ := n.api.MpoolAPI.Mpool.Pending(ctx)
+	return len(pending), n.api.MpoolClear(ctx, true)
+}
