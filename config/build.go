@@ -160,6 +160,13 @@ func (d *document) settings(key string, s post.Settings, p policyFile) post.Sett
 		s.MaxTry = d.atLeast(key+".max_try", p.MaxTry, 1, 0)
 	}
 	s.RetryUntilClose = or(p.RetryUntilClose, s.RetryUntilClose)
+	if n := p.PartitionsPerPost; n != nil {
+		if *n < 1 || *n > post.MaxPartitionsPerPost {
+			d.complain(key+".partitions_per_post", "%d must be from 1 to %d, what the network takes in one message", *n, post.MaxPartitionsPerPost)
+		}
+		s.PartitionsPerPost = int(*n)
+	}
+	s.RecoverAlone = or(p.RecoverAlone, s.RecoverAlone)
 	s.JobLifetime = d.positive(key+".job_lifetime", p.JobLifetime, s.JobLifetime)
 	if s.Pool = or(p.Pool, s.Pool); p.Pool != nil && s.Pool != "" {
 		d.checkName(key+".pool", s.Pool)

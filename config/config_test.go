@@ -111,6 +111,8 @@ func TestPolicyAndItsOverrides(t *testing.T) {
 [policy]
 confidence = 5
 max_try = 3
+partitions_per_post = 3
+recover_alone = true
 sender = "f3vvmn62lofvhjd2ugzca6sof2j2ubwok6cj4xxbfzz4yuxfkgobpihhd2thlanmsh3w2ptld2gqkn2jvlss4a"
 [[miners]]
 id = "f01000"
@@ -119,14 +121,17 @@ id = "t01001"
 enabled = false
 sender = "auto"
 confidence = 7
+partitions_per_post = 2
+recover_alone = false
 retry_until_close = false
 job_lifetime = "2h"
 `)
 	require.NoError(t, err)
 	first := post.DefaultSettings()
-	first.Confidence, first.MaxTry = 5, 3
+	first.Confidence, first.MaxTry, first.PartitionsPerPost, first.RecoverAlone = 5, 3, 3, true
 	first.Sender = "f3vvmn62lofvhjd2ugzca6sof2j2ubwok6cj4xxbfzz4yuxfkgobpihhd2thlanmsh3w2ptld2gqkn2jvlss4a"
 	second := first
+	second.PartitionsPerPost, second.RecoverAlone = 2, false
 	second.Sender, second.Confidence, second.RetryUntilClose, second.JobLifetime = "", 7, false, 2*time.Hour
 	require.Equal(t, []Miner{{1000, true, first}, {1001, false, second}}, c.Miners)
 }

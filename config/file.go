@@ -66,6 +66,8 @@ type policyFile struct {
 	RetryUntilClose     *bool     `toml:"retry_until_close"`
 	JobLifetime         *duration `toml:"job_lifetime"`
 	Pool                *string   `toml:"pool" is:"a string, the pool of the cards that prove; \"\" is any"`
+	PartitionsPerPost   *int64    `toml:"partitions_per_post" is:"a whole number from 1 to 3"`
+	RecoverAlone        *bool     `toml:"recover_alone"`
 }
 
 // minerFile is policyFile's keys for one miner, and its own. The keys are repeated because the schema is read off the tags.
@@ -81,12 +83,15 @@ type minerFile struct {
 	RetryUntilClose     *bool     `toml:"retry_until_close"`
 	JobLifetime         *duration `toml:"job_lifetime"`
 	Pool                *string   `toml:"pool" is:"a string, the pool of the cards that prove; \"\" is any"`
+	PartitionsPerPost   *int64    `toml:"partitions_per_post" is:"a whole number from 1 to 3"`
+	RecoverAlone        *bool     `toml:"recover_alone"`
 }
 
 func (m minerFile) policy() policyFile {
 	return policyFile{
 		Sender: m.Sender, ChallengeConfidence: m.ChallengeConfidence, SubmitConfidence: m.SubmitConfidence, Confidence: m.Confidence,
 		SubmitReserve: m.SubmitReserve, MaxTry: m.MaxTry, RetryUntilClose: m.RetryUntilClose, JobLifetime: m.JobLifetime, Pool: m.Pool,
+		PartitionsPerPost: m.PartitionsPerPost, RecoverAlone: m.RecoverAlone,
 	}
 }
 

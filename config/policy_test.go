@@ -17,11 +17,13 @@ func TestPolicyOnACommandLine(t *testing.T) {
 	want.MaxTry, want.RetryUntilClose, want.Pool, want.JobLifetime, want.SubmitConfidence = 7, false, "big", 2*time.Hour, 0
 	require.Equal(t, want, s)
 	for pair, wants := range map[string]string{
-		"max_try":           `"max_try" is not KEY=VALUE, such as max_try=3`,
-		"max_try=0":         "policy.max_try: 0 must be from 1 to 1048576",
-		"max_tri=1":         "policy.max_tri: unknown key; in policy there may be sender, challenge_confidence, submit_confidence, confidence, submit_reserve, max_try, retry_until_close, job_lifetime, pool",
-		"sender=bob":        `policy.sender: "bob" is neither "auto" (the miner's worker address) nor an address`,
-		"pool=\"]\n[miners": `policy.pool: "\"]\n[miners": a name is made of letters, digits, '.', '_' and '-'`,
+		"max_try":               `"max_try" is not KEY=VALUE, such as max_try=3`,
+		"max_try=0":             "policy.max_try: 0 must be from 1 to 1048576",
+		"partitions_per_post=4": "policy.partitions_per_post: 4 must be from 1 to 3, what the network takes in one message",
+		"partitions_per_post=0": "policy.partitions_per_post: 0 must be from 1 to 3, what the network takes in one message",
+		"max_tri=1":             "policy.max_tri: unknown key; in policy there may be sender, challenge_confidence, submit_confidence, confidence, submit_reserve, max_try, retry_until_close, job_lifetime, pool, partitions_per_post, recover_alone",
+		"sender=bob":            `policy.sender: "bob" is neither "auto" (the miner's worker address) nor an address`,
+		"pool=\"]\n[miners":     `policy.pool: "\"]\n[miners": a name is made of letters, digits, '.', '_' and '-'`,
 	} {
 		_, err := config.PolicySettings(post.DefaultSettings(), []string{pair})
 		require.EqualError(t, err, wants)

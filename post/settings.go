@@ -34,6 +34,6 @@ type Settings struct {
 func DefaultSettings() Settings {
 	return Settings{
 		ChallengeConfidence: 1, SubmitConfidence: 4, Confidence: 10, SubmitReserve: 10,
-		MaxTry: 2, RetryUntilClose: true, JobLifetime: 25 * time.Hour, ProveQueue: "wdpost.gpu",
+		MaxTry: 2, RetryUntilClose: true, JobLifetime: 25 * time.Hour, ProveQueue: "wdpost.gpu", PartitionsPerPost: 1,
 	}
 }

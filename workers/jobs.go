@@ -35,6 +35,7 @@ type Job struct {
 	Stage    post.State    `json:"stage"` // how far it is, in our own words
 	Sectors  int           `json:"sectors"`
 	Skipped  int           `json:"skipped,omitempty"` // sectors left out of the proof
+	With     []uint64      `json:"with,omitempty"`    // the deadline's other partitions that are proven and sent with it
 
 	Worker  string     `json:"worker,omitempty"`
 	Card    string     `json:"card,omitempty"`  // worker/card that works on it, or has proven it
@@ -126,6 +127,7 @@ func JobsOf(row Row, head Head, maxTry int, now time.Time) []Job {
 // of is the job of a partition, where j has what all jobs of the deadline have.
 func (j Job) of(p post.PartitionResult, row Row, now time.Time) Job {
 	run := row.runningJob(p.Lead())
+	j.With = p.With
 	j.ID, j.Stage, j.Sectors, j.Skipped, j.Try = j.Deadline.JobID(p.Index), p.State, p.Sectors, p.CountSkipped(), p.Tries
 	j.State = stateOf(p.State, j.Skipped, row, run)
 	if !p.Issued.IsZero() {

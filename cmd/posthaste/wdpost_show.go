@@ -88,6 +88,9 @@ func (s shownJob) print(out io.Writer, list workers.JobList, now time.Time) {
 	line("Job", "%s", s.ID)
 	line("State", "%s", p.state(s.Job))
 	line("Deadline", "%d of %s: challenge %d, open %d, close %d%s", d.Index, s.Miner, d.Challenge, d.Open, d.Close, s.left(list, now))
+	if len(s.With) > 0 {
+		line("Sent with", "%s, proven as one set", post.PartitionNames(s.With))
+	}
 	line("Try", "%s", s.tries())
 	line("Waits", "%s", s.Waits)
 	line("Error", "%s", s.Error)
