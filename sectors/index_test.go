@@ -48,6 +48,20 @@ func TestFind(t *testing.T) {
 			a: []string{"sealed/s-t01000-7", "cache/s-t01000-7/"}, b: []string{"sealed/"}, upgraded: true,
 			reason: `store "a" has it only as it was before its upgrade: in sealed/, not in update/`,
 		},
+		"upgraded, and both pairs are there": {
+			a: []string{"sealed/s-t01000-7", "cache/s-t01000-7/"}, b: []string{"sealed/", "update/s-t01000-7", "update-cache/s-t01000-7/"}, upgraded: true, store: "b",
+		},
+		"not upgraded on chain, and both pairs are there": {
+			a: []string{"update/s-t01000-7", "update-cache/s-t01000-7/"}, b: []string{"sealed/s-t01000-7", "cache/s-t01000-7/"}, store: "b",
+		},
+		"upgraded on disk, not on chain": {
+			a: []string{"update/s-t01000-7", "update-cache/s-t01000-7/"}, b: []string{"sealed/"},
+			reason: `store "a" has it only upgraded, in update/, and on the chain it is not: it has to be in sealed/`,
+		},
+		"upgraded, half of it": {
+			a: []string{"sealed/s-t01000-7", "cache/s-t01000-7/", "update/s-t01000-7"}, b: []string{"sealed/"}, upgraded: true,
+			reason: `store "a" has it in update/ but not in update-cache/`,
+		},
 		"replica without cache": {
 			a: []string{"sealed/s-t01000-7"}, b: []string{"sealed/"}, reason: `store "a" has it in sealed/ but not in cache/`,
 		},

@@ -26,9 +26,9 @@ func (s *Stores) Readable(ctx context.Context, store string) error {
 	return err
 }
 
-// Provable looks whether the files are there that a proof of a sector needs: its replica, with the size of the sector (in bytes), p_aux and
-// t_aux, and the trees over the replica. It reads nothing of them, so it finds no bit that has turned. The error is about the sector, or
-// ErrNotAttached, or ErrStoreHangs.
+// Provable looks whether the files are there that a proof of a sector needs: its replica, with the size of the sector (in bytes), p_aux, and the
+// trees over the replica. (No proof reads t_aux, and some builds of the proofs library leave none behind.) It reads nothing of them, so it finds no bit
+// that has turned. The error is about the sector, or ErrNotAttached, or ErrStoreHangs.
 func (s *Stores) Provable(store string, miner abi.ActorID, sector post.Sector, size abi.SectorSize) error {
 	m := s.named[store]
 	if m == nil {
@@ -44,7 +44,7 @@ func (s *Stores) provable(store Store, miner abi.ActorID, sector post.Sector, si
 	if err := s.file(replica, int64(size)); err != nil {
 		return err
 	}
-	for _, name := range append([]string{"p_aux", "t_aux"}, treeNames(size)...) {
+	for _, name := range append([]string{"p_aux"}, treeNames(size)...) {
 		if err := s.file(filepath.Join(cache, name), 0); err != nil {
 			return err
 		}

@@ -34,7 +34,16 @@ func TestProvable(t *testing.T) {
 		"the replica is gone":   {func(t *testing.T, root string) { remove(t, root, "sealed/s-t01000-1") }, 2048, post.Sector{Number: 1}, "s-t01000-1 does not exist"},
 		"another sector's size": {nil, 8 << 20, post.Sector{Number: 1}, "holds 2048 bytes instead of 8388608"},
 		"p_aux is empty":        {func(t *testing.T, root string) { put(t, root, "cache/s-t01000-1/p_aux", "") }, 2048, post.Sector{Number: 1}, "p_aux is empty"},
-		"t_aux is gone":         {func(t *testing.T, root string) { remove(t, root, "cache/s-t01000-1/t_aux") }, 2048, post.Sector{Number: 1}, "t_aux does not exist"},
+		"no proof reads t_aux":  {func(t *testing.T, root string) { remove(t, root, "cache/s-t01000-1/t_aux") }, 2048, post.Sector{Number: 1}, ""},
+		"an upgraded one": {func(t *testing.T, root string) {
+			for _, folder := range []string{"", "-cache"} { // by its own files alone
+				old := map[string]string{"": "sealed", "-cache": "cache"}[folder]
+				require.NoError(t, os.Rename(filepath.Join(root, old, "s-t01000-1"), filepath.Join(root, "update"+folder, "s-t01000-1")))
+			}
+		}, 2048, post.Sector{Number: 1, Upgraded: true}, ""},
+		"not upgraded any more": {func(t *testing.T, root string) {
+			put(t, root, "update/s-t01000-1", strings.Repeat("x", 2048)) // of an upgrade that the chain does not have
+		}, 2048, post.Sector{Number: 1}, ""},
 		"a folder, not a file":  {func(t *testing.T, root string) { put(t, root, "sealed/s-t01000-2/", "") }, 2048, post.Sector{Number: 2}, "is not a file"},
 		"the tree is gone":      {func(t *testing.T, root string) { remove(t, root, "cache/s-t01000-1/sc-02-data-tree-r-last.dat") }, 2048, post.Sector{Number: 1}, "r-last.dat does not exist"},
 		"it was upgraded since": {nil, 2048, post.Sector{Number: 1, Upgraded: true}, "update/s-t01000-1 does not exist"},

@@ -44,6 +44,8 @@ func (p parts) half(upgraded bool) string {
 		return fmt.Sprintf("has it in %s/ but not in %s/", cacheFolder, replicaFolder)
 	case upgraded && p.whole(false):
 		return fmt.Sprintf("has it only as it was before its upgrade: in %s/, not in %s/", sealedFolder, replicaFolder)
+	case !upgraded && p.whole(true):
+		return fmt.Sprintf("has it only upgraded, in %s/, and on the chain it is not: it has to be in %s/", updateFolder, replicaFolder)
 	}
 	return ""
 }

@@ -35,7 +35,7 @@ func newProvingCheck(a *app) *cobra.Command {
 		Use:   "check",
 		Short: "Look whether the sectors of a miner can be proven",
 		Long: "Look whether the sectors of a miner can be proven, before a deadline finds out.\n\n" +
-			"Of every live sector that the chain has, faulty ones too, it looks for the files that a proof needs: the replica with its size, p_aux, t_aux and\n" +
+			"Of every live sector that the chain has, faulty ones too, it looks for the files that a proof needs: the replica with its size, p_aux and\n" +
 			"the trees. --strict also reads each as a proof does and makes its vanilla proof, which finds most of what has gone bad inside; it reads some\n" +
 			"100 KB a sector. A daemon looks into its [[stores]]; with --worker, that worker into what is attached to it.\n\n" +
 			"It fails if a sector cannot be proven that the chain does not hold faulty already, or that is declared recovered. It needs a running daemon.",
