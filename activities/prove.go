@@ -127,6 +127,7 @@ func (p *Prover) fly(ctx context.Context, f *flight, job post.Job, log *slog.Log
 		f.land(post.Proof{}, err, until)
 		return
 	}
+	task.Until = until
 	began := time.Now()
 	result, err := p.Cards.Prove(f.ctx, task, p.avoid(job), func(progress post.Progress) {
 		progress.Card = cardName(p.Worker, progress.Card)

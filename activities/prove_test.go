@@ -20,6 +20,8 @@ func TestAProof(t *testing.T) {
 	job := theJob()
 	job.AvoidCards = []string{"w/c1", "other/c0", "w"}
 	p := newProver(server, func(_ context.Context, task prover.Task, avoid []string, progress func(post.Progress)) (*prover.Result, error) {
+		assert.True(t, task.Until.After(time.Now()), "how long sectors may be read again follows from it")
+		task.Until = time.Time{}
 		assert.Equal(t, prover.Task{
 			Label: "f01000/7 partition 1", MinerID: 1000, ProofType: prover.ProofType(job.ProofType), Seed: prover.Bytes32(job.Randomness),
 			Replicas: []prover.Replica{

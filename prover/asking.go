@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"time"
 
 	"posthaste/post"
 )
@@ -54,9 +55,10 @@ func (c *child) ask(a *asking, task Task) error {
 		return nil
 	}
 	line, err := json.Marshal(struct {
-		ID   uint64 `json:"id"`
-		Task Task   `json:"task"`
-	}{a.id, task})
+		ID       uint64  `json:"id"`
+		Task     Task    `json:"task"`
+		Patience float64 `json:"patience,omitempty"`
+	}{a.id, task, c.patience(task)})
 	if err != nil {
 		c.forget(a)
 		a.finish()
@@ -122,4 +124,12 @@ func (a *asking) tell(line progressLine) {
 	if line.End {
 		close(a.end)
 	}
+}
+
+// patience is what a child of ours is told of a task's time, in seconds. Another program is told what damocles tells it and no more: 0.
+func (c *child) patience(task Task) float64 {
+	if task.Until.IsZero() || c.lastTick.Load() == 0 {
+		return 0
+	}
+	return patienceFor(time.Until(task.Until)).Seconds()
 }

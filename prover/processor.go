@@ -2,6 +2,7 @@ package prover
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -166,7 +167,7 @@ func (p *processor) accept(ctx context.Context, line []byte) {
 		return
 	}
 	go func() {
-		output, err := p.run(ctx, *req.ID, task)
+		output, err := p.run(ctx, *req.ID, task, time.Duration(req.Patience*float64(time.Second)))
 		if ctx.Err() != nil {
 			return
 		}
@@ -175,17 +176,27 @@ func (p *processor) accept(ctx context.Context, line []byte) {
 	}()
 }
 
-// run does a task of either kind.
-func (p *processor) run(ctx context.Context, id uint64, task Task) (*Output, error) {
+// run does a task of either kind. patience is how long sectors may be read again; 0: not said.
+func (p *processor) run(ctx context.Context, id uint64, task Task, patience time.Duration) (*Output, error) {
 	if p.kind == KindWinning {
 		return p.winning(ctx, task)
 	}
-	return p.window(ctx, id, task)
+	return p.window(ctx, id, task, patience)
+}
+
+// reading is how a task's sectors are read.
+func (p *processor) reading(patience time.Duration) Reading {
+	reading := p.opts.Reading
+	reading.Patience = cmp.Or(patience, reading.Patience)
+	reading.OnAgain = func(sector abi.SectorNumber, why error) {
+		p.opts.Log.Warn("a sector is read again", "sector", sector, "why", why)
+	}
+	return reading
 }
 
 // window proves a window task. Bad sectors are an answer, not an error.
-func (p *processor) window(ctx context.Context, id uint64, task Task) (*Output, error) {
-	reading := p.opts.Reading
+func (p *processor) window(ctx context.Context, id uint64, task Task, patience time.Duration) (*Output, error) {
+	reading := p.reading(patience)
 	reading.OnSector = func(done, of int, bad *post.Skipped) { p.progress.sector(id, done, of, bad) }
 	p.progress.phase(id, post.PhaseVanilla, len(task.Replicas))
 	start := time.Now()
@@ -226,6 +237,9 @@ func (p *processor) window(ctx context.Context, id uint64, task Task) (*Output, 
 	return output, nil
 }
 
+// winningPatience is how long the sector of a block may be read again.
+const winningPatience = time.Second
+
 // winning proves a winning task: one sector, already chosen by the caller.
 func (p *processor) winning(ctx context.Context, task Task) (*Output, error) {
 	proofType := abi.RegisteredPoStProof(task.ProofType)
@@ -235,7 +249,8 @@ func (p *processor) winning(ctx context.Context, task Task) (*Output, error) {
 	if len(task.Replicas) != 1 {
 		return nil, fmt.Errorf("a winning PoSt is of one sector, and the task for f0%d has %d", task.MinerID, len(task.Replicas))
 	}
-	vanillas, err := vanilla(ctx, task, p.opts.Reading)
+	// A block is due in seconds: what fails is read again, but not waited for.
+	vanillas, err := vanilla(ctx, task, p.reading(winningPatience))
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	ffi "github.com/filecoin-project/filecoin-ffi"
@@ -38,10 +39,15 @@ type SectorProof struct {
 type Reading struct {
 	Parallel int           // sectors read at once; 0 means 32
 	Limit    time.Duration // for each of a sector's two steps, probe and proof; 0 means DefaultReadLimit
+	Patience time.Duration // how long a sector is read again whose read failed by something that may pass; 0 means DefaultPatience
 
 	// OnSector is called as each sector is done, one call at a time, with how many are done of how many, and what is wrong
 	// with this one, if anything. May be nil.
 	OnSector func(done, of int, bad *post.Skipped)
+	// OnAgain is called before a sector is read once more, from several goroutines, with what went wrong. May be nil.
+	OnAgain func(sector abi.SectorNumber, why error)
+
+	probe func(replica Replica, sectorSize uint64, challenges []uint64) error // nil: probe; a test's disk that fails
 }
 
 const (
@@ -49,6 +55,12 @@ const (
 	// DefaultReadLimit is far above what ten small reads take on a busy disk, and short enough that a shelf of disks that
 	// hangs does not cost the partition: so many at once, it is found out in a few of these.
 	DefaultReadLimit = 60 * time.Second
+	// DefaultPatience is for those who know no deadline, such as a check of sectors.
+	DefaultPatience = 30 * time.Second
+	// A probe that has not come back after this part of its limit is begun again beside it, which finds a file that was opened by a stale handle, or at a
+	// server that is gone. So many at most: all sectors of a shelf that hangs need not be asked twice, each would keep a thread.
+	secondProbeAfter = 4
+	secondProbes     = 64
 	// probesPerRead is how many more sectors are probed at once than proven: a probe costs next to nothing, and a hundred
 	// sectors on a dead mount should run into the limit together, not one after another.
 	probesPerRead = 8
@@ -123,23 +135,33 @@ type reader struct {
 	proofType  abi.RegisteredPoStProof
 	challenges map[abi.SectorNumber][]uint64
 	limit      time.Duration
+	patience   time.Duration
 	probes     chan struct{} // a place for each sector being probed
+	seconds    chan struct{} // a place for each probe that was begun again
 	reads      chan struct{} // a place for each sector being proven
+	probe      func(replica Replica, sectorSize uint64, challenges []uint64) error
 	onSector   func(done, of int, bad *post.Skipped)
+	onAgain    func(sector abi.SectorNumber, why error)
 }
 
 func newReader(proofType ProofType, challenges map[abi.SectorNumber][]uint64, how Reading) *reader {
 	parallel := cmp.Or(how.Parallel, defaultParallel)
-	onSector := how.OnSector
-	if onSector == nil {
-		onSector = func(int, int, *post.Skipped) {}
-	}
-	return &reader{
+	r := &reader{
 		proofType: abi.RegisteredPoStProof(proofType), challenges: challenges,
-		limit:  cmp.Or(how.Limit, DefaultReadLimit),
-		probes: make(chan struct{}, parallel*probesPerRead), reads: make(chan struct{}, parallel),
-		onSector: onSector,
+		limit: cmp.Or(how.Limit, DefaultReadLimit), patience: cmp.Or(how.Patience, DefaultPatience),
+		probes: make(chan struct{}, parallel*probesPerRead), seconds: make(chan struct{}, secondProbes), reads: make(chan struct{}, parallel),
+		probe: how.probe, onSector: how.OnSector, onAgain: how.OnAgain,
 	}
+	if r.probe == nil {
+		r.probe = probe
+	}
+	if r.onSector == nil {
+		r.onSector = func(int, int, *post.Skipped) {}
+	}
+	if r.onAgain == nil {
+		r.onAgain = func(abi.SectorNumber, error) {}
+	}
+	return r
 }
 
 // readAll returns, for each replica, its vanilla proof or what is wrong with it.
@@ -168,27 +190,50 @@ func (r *reader) readAll(ctx context.Context, replicas []Replica) ([][]byte, []e
 	return proofs, reasons
 }
 
-// readOne probes a sector's files and then makes its vanilla proof.
+// readOne reads a sector, and again while what goes wrong may pass and there is patience. It takes nobody's place in between.
+func (r *reader) readOne(ctx context.Context, replica Replica) ([]byte, error) {
+	times, began := 0, time.Now()
+	for {
+		times++
+		vanilla, second, err := r.readOnce(ctx, replica)
+		if second {
+			times++
+		}
+		if err == nil || ctx.Err() != nil || errors.Is(err, errTimeLimit) || !mayPass(err) {
+			return vanilla, counted(err, times)
+		}
+		pause, again := readAgain(r.patience, times, time.Since(began))
+		if !again {
+			return nil, counted(err, times)
+		}
+		r.onAgain(abi.SectorNumber(replica.SectorID), err)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// readOnce probes a sector's files and then makes its vanilla proof. second says whether the probe was begun a second time.
 //
 // The probe reads the same parts with plain Go first. Besides good reasons ("holds 1024 bytes instead of 2048"),
 // this keeps hanging disks away from the library: its reads run on one pool of threads for the whole process, and a few that
 // never return would stop the proofs of all other sectors and the SNARK. The library then finds the blocks in the page cache.
-func (r *reader) readOne(ctx context.Context, replica Replica) ([]byte, error) {
+func (r *reader) readOnce(ctx context.Context, replica Replica) (vanilla []byte, second bool, err error) {
 	challenges := r.challenges[abi.SectorNumber(replica.SectorID)]
 	size, err := r.proofType.SectorSize()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	if _, err := limited(ctx, r.probes, r.limit, func() (struct{}, error) {
-		return struct{}{}, probe(replica, uint64(size), challenges)
-	}); err != nil {
-		return nil, err
+	if second, err = r.probed(ctx, replica, uint64(size), challenges); err != nil {
+		return nil, second, err
 	}
 	sealed, err := commcid.ReplicaCommitmentV1ToCID(replica.CommR[:])
 	if err != nil {
-		return nil, fmt.Errorf("CommR: %w", err)
+		return nil, second, fmt.Errorf("CommR: %w", err)
 	}
-	return limited(ctx, r.reads, r.limit, func() ([]byte, error) {
+	vanilla, err = limited(ctx, r.reads, r.limit, func() ([]byte, error) {
 		// The library compares each path's root with the CommRLast in p_aux, so a replica or tree with a wrong bit in a
 		// challenged place fails here and not later.
 		vanilla, err := ffi.GenerateSingleVanillaProof(ffi.PrivateSectorInfo{
@@ -202,7 +247,37 @@ func (r *reader) readOne(ctx context.Context, replica Replica) ([]byte, error) {
 		}
 		return vanilla, nil
 	})
+	return vanilla, second, err
 }
+
+// probed probes a sector's files, and begins a second time if they take long; which of the two comes back first is taken.
+func (r *reader) probed(ctx context.Context, replica Replica, size uint64, challenges []uint64) (second bool, err error) {
+	var begun atomic.Bool // a second time
+	_, err = limited(ctx, r.probes, r.limit, func() (struct{}, error) {
+		result := make(chan error, 2)
+		look := func() { result <- r.probe(replica, size, challenges) }
+		go look()
+		slow := time.NewTimer(r.limit / secondProbeAfter)
+		defer slow.Stop()
+		select {
+		case err := <-result:
+			return struct{}{}, err
+		case <-slow.C:
+		}
+		select {
+		case r.seconds <- struct{}{}:
+			begun.Store(true)
+			r.onAgain(abi.SectorNumber(replica.SectorID), errSlow)
+			go func() { look(); <-r.seconds }()
+		default:
+		}
+		return struct{}{}, <-result
+	})
+	return begun.Load(), err
+}
+
+// errSlow is why a probe is begun again beside one that has not come back.
+var errSlow = errors.New("reading takes long")
 
 // errTimeLimit is the reason of a sector that was given up.
 var errTimeLimit = errors.New("reading did not finish within the time limit")

@@ -34,7 +34,7 @@ func TestASectorThatHangsIsGivenUp(t *testing.T) {
 	v, err := Vanilla(t.Context(), task, Reading{Parallel: 1, Limit: 300 * time.Millisecond})
 	require.NoError(t, err)
 	require.Less(t, time.Since(start), 3*time.Second)
-	require.Equal(t, []post.Skipped{{Sector: 1, Reason: "reading did not finish within the time limit of 300ms"}}, v.Skipped)
+	require.Equal(t, []post.Skipped{{Sector: 1, Reason: "read 2 times: reading did not finish within the time limit of 300ms"}}, v.Skipped)
 	proof, skipped, err := Snark(t.Context(), v)
 	require.NoError(t, err)
 	require.True(t, verifies(t, task, skipped, proof))

@@ -3,6 +3,7 @@ package prover
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/filecoin-project/go-state-types/abi"
 )
@@ -14,6 +15,7 @@ type Task struct {
 	Replicas  []Replica `json:"replicas"`
 	Seed      Bytes32   `json:"seed"` // the challenge randomness; masked by the prover, not by the caller
 	Label     string    `json:"-"`    // what people call the job, such as f01000/7 partition 0; "": its sectors
+	Until     time.Time `json:"-"`    // when it is worth nothing any more; zero: not known
 }
 
 // Replica is one sector of a task and where its files are.
@@ -35,6 +37,9 @@ type Output struct {
 type request struct {
 	ID   *uint64          `json:"id"`
 	Task *json.RawMessage `json:"task"`
+
+	// Only between a parent and a child of ours: how long, in seconds, sectors are read again whose read failed by something that may pass.
+	Patience float64 `json:"patience,omitempty"`
 }
 
 type response struct {
