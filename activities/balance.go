@@ -216,7 +216,7 @@ func timed(seen Balanced, began time.Time) Balanced {
 // carryOut moves jobs and tells their workflows.
 func (b *Balance) carryOut(ctx context.Context, moves []move, seen *Balanced) error {
 	var mu sync.Mutex
-	return sideBySide(len(moves), func(i int) error {
+	return SideBySide(len(moves), func(i int) error {
 		m := moves[i]
 		if m.changesQueue() || m.raises() {
 			found, err := b.update(ctx, m)

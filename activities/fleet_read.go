@@ -23,9 +23,6 @@ import (
 // pageSize is how many entries of a list are asked for at once; 1,000 is what the server gives at most.
 const pageSize = 1000
 
-// atOnce bounds the calls to Temporal that are made side by side.
-const atOnce = 8
-
 // listRunning calls visit for every running workflow of a type.
 func listRunning(ctx context.Context, temporal FleetSource, workflowType string, visit func(*workflowpb.WorkflowExecutionInfo)) error {
 	if err := list(ctx, temporal, fmt.Sprintf("WorkflowType = '%s' AND ExecutionStatus = 'Running'", workflowType), visit); err != nil {
@@ -122,7 +119,7 @@ type queueFacts struct {
 func (f *Fleet) queues(ctx context.Context, names []string) (map[string]queueFacts, error) {
 	var mu sync.Mutex
 	facts := map[string]queueFacts{}
-	errs := sideBySide(len(names), func(i int) error {
+	errs := SideBySide(len(names), func(i int) error {
 		described, err := f.Temporal.WorkflowService().DescribeTaskQueue(ctx, &workflowservice.DescribeTaskQueueRequest{
 			Namespace: f.Namespace, TaskQueue: &taskqueuepb.TaskQueue{Name: names[i]}, TaskQueueType: enums.TASK_QUEUE_TYPE_ACTIVITY, ReportStats: true,
 		})
@@ -139,22 +136,6 @@ func (f *Fleet) queues(ctx context.Context, names []string) (map[string]queueFac
 		return nil
 	})
 	return facts, errs
-}
-
-// sideBySide calls f for 0 to n-1, a few at once.
-func sideBySide(n int, f func(i int) error) error {
-	errs := make([]error, n)
-	places := make(chan struct{}, atOnce)
-	var group sync.WaitGroup
-	for i := range n {
-		places <- struct{}{}
-		group.Go(func() {
-			defer func() { <-places }()
-			errs[i] = f(i)
-		})
-	}
-	group.Wait()
-	return errors.Join(errs...)
 }
 
 // queuesOf are the queues of a kind that workers report, ascending.

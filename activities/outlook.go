@@ -299,7 +299,7 @@ func (l *Outlooks) ask(ctx context.Context, now time.Time, boards []board) error
 	if err != nil {
 		return err
 	}
-	err = sideBySide(len(all), func(i int) error {
+	err = SideBySide(len(all), func(i int) error {
 		id := all[i].GetExecution()
 		described, err := l.Temporal.DescribeWorkflowExecution(ctx, id.GetWorkflowId(), id.GetRunId())
 		var gone *serviceerror.NotFound

@@ -208,7 +208,7 @@ func (b *Balance) jobs(ctx context.Context, boards []board) (found jobs, err err
 	found.running = map[string]int{}
 	now := b.Fleet.now()
 	var mu sync.Mutex
-	err = sideBySide(len(boards), func(i int) error {
+	err = SideBySide(len(boards), func(i int) error {
 		if !boards[i].proving() {
 			return nil
 		}

@@ -71,7 +71,7 @@ func (s *Survey) read(ctx context.Context, in workflows.SurveyInput) (survey pos
 		return survey, fmt.Errorf("the node tells of %d deadlines and of %d", len(windows), len(posted))
 	}
 	survey.Deadlines = make([]post.SurveyedDeadline, len(windows))
-	err = sideBySide(len(windows), func(i int) (err error) {
+	err = SideBySide(len(windows), func(i int) (err error) {
 		survey.Deadlines[i], err = s.deadline(ctx, miner, windows[i], posted[i], head.Key())
 		return err
 	})

@@ -3,10 +3,8 @@ package workers
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	enums "go.temporal.io/api/enums/v1"
@@ -15,6 +13,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 
+	"posthaste/activities"
 	"posthaste/post"
 	"posthaste/workflows"
 )
@@ -45,9 +44,6 @@ type RunningJob struct {
 	Progress  post.Progress `json:"progress"`
 	LastError string        `json:"last_error,omitempty"`
 }
-
-// describeAtOnce bounds the calls that ReadBoard makes side by side.
-const describeAtOnce = 8
 
 // ReadBoard lists deadlines' workflows, the earliest Close first. query narrows it, in Temporal's list filter; empty means all that
 // are kept. Running ones are described, for their activities.
@@ -125,27 +121,27 @@ func readBoard(info *workflowpb.WorkflowExecutionInfo, row *Row) {
 	}
 }
 
-// describeRunning adds the unfinished activities of running workflows.
-func describeRunning(ctx context.Context, temporal client.Client, rows []Row) error {
-	errs := make([]error, len(rows))
-	var group sync.WaitGroup
-	places := make(chan struct{}, describeAtOnce)
-	for i := range rows {
-		if rows[i].Status != enums.WORKFLOW_EXECUTION_STATUS_RUNNING.String() {
-			continue
-		}
-		group.Go(func() {
-			places <- struct{}{}
-			defer func() { <-places }()
-			errs[i] = describe(ctx, temporal, &rows[i])
-		})
-	}
-	group.Wait()
-	return errors.Join(errs...)
+// ReadRow describes the latest run of a deadline's workflow: as it is at this moment, which visibility lists later. Its status is empty if
+// there is no such workflow.
+func ReadRow(ctx context.Context, temporal client.Client, workflowID string) (Row, error) {
+	row := Row{WorkflowID: workflowID}
+	err := describe(ctx, temporal, &row, "")
+	return row, err
 }
 
-func describe(ctx context.Context, temporal client.Client, row *Row) error {
-	described, err := temporal.DescribeWorkflowExecution(ctx, row.WorkflowID, row.RunID)
+// describeRunning adds the unfinished activities of running workflows.
+func describeRunning(ctx context.Context, temporal client.Client, rows []Row) error {
+	return activities.SideBySide(len(rows), func(i int) error {
+		if rows[i].Status != running {
+			return nil
+		}
+		return describe(ctx, temporal, &rows[i], rows[i].RunID)
+	})
+}
+
+// describe has a row say what Describe says of a run of its workflow; an empty one is the latest.
+func describe(ctx context.Context, temporal client.Client, row *Row, runID string) error {
+	described, err := temporal.DescribeWorkflowExecution(ctx, row.WorkflowID, runID)
 	if notFound(err) {
 		return nil
 	}

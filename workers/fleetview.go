@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	enums "go.temporal.io/api/enums/v1"
@@ -17,6 +16,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 
+	"posthaste/activities"
 	"posthaste/post"
 	"posthaste/workflows"
 )
@@ -86,18 +86,12 @@ func ReadWorkers(ctx context.Context, temporal client.Client, namespace string) 
 		return nil, fmt.Errorf("listing workers: %w", err)
 	}
 	listed := listedWorkers(ctx, temporal, namespace)
-	views, errs := make([]WorkerView, len(seen)), make([]error, len(seen))
-	var group sync.WaitGroup
-	places := make(chan struct{}, describeAtOnce)
-	for i, info := range seen {
-		group.Go(func() {
-			places <- struct{}{}
-			defer func() { <-places }()
-			views[i], errs[i] = viewWorker(ctx, temporal, info, listed)
-		})
-	}
-	group.Wait()
-	if err := errors.Join(errs...); err != nil {
+	views := make([]WorkerView, len(seen))
+	err = activities.SideBySide(len(seen), func(i int) (err error) {
+		views[i], err = viewWorker(ctx, temporal, seen[i], listed)
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	views = slices.DeleteFunc(views, func(v WorkerView) bool { return v.Name == "" })

@@ -2,19 +2,18 @@ package workers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/filecoin-project/go-state-types/abi"
 	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 
+	"posthaste/activities"
 	"posthaste/post"
 )
 
@@ -182,43 +181,25 @@ func (r *JobReader) forget(rows []Row) {
 
 // describeThese describes some of the rows.
 func (r *JobReader) describeThese(ctx context.Context, rows []Row, which []int, now time.Time) error {
-	errs := make([]error, len(which))
 	fresh := make([]knownRow, len(which))
-	var group sync.WaitGroup
-	places := make(chan struct{}, describeAtOnce)
-	for n, i := range which {
-		group.Go(func() {
-			places <- struct{}{}
-			defer func() { <-places }()
-			known := knownRow{listed: rows[i], at: now}
-			errs[n] = describeLatest(ctx, r.temporal, &rows[i])
-			known.row = rows[i]
-			fresh[n] = known
-		})
-	}
-	group.Wait()
-	for n, known := range fresh {
-		if errs[n] == nil { // else it is described at the next reading, before others
+	failed := activities.SideBySide(len(which), func(n int) error {
+		row := &rows[which[n]]
+		listed := *row
+		if err := describe(ctx, r.temporal, row, ""); err != nil {
+			return err // it is described at the next reading, before others
+		}
+		fresh[n] = knownRow{listed: listed, row: *row, at: now}
+		return nil
+	})
+	for _, known := range fresh {
+		if !known.at.IsZero() {
 			r.known[known.listed.RunID] = known
 		}
 	}
-	return errors.Join(errs...)
+	return failed
 }
 
 // beingProven says whether a card works on any of the deadline's jobs.
 func (r Row) beingProven() bool {
 	return slices.ContainsFunc(r.Jobs, func(j RunningJob) bool { return j.Started })
-}
-
-// describeLatest describes the latest run of a row's workflow.
-func describeLatest(ctx context.Context, temporal client.Client, row *Row) error {
-	described, err := temporal.DescribeWorkflowExecution(ctx, row.WorkflowID, "")
-	if notFound(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("describing %s: %w", row.WorkflowID, err)
-	}
-	row.take(described)
-	return nil
 }

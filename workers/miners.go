@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/filecoin-project/go-state-types/abi"
@@ -72,28 +71,19 @@ func ReadMiners(ctx context.Context, c client.Client, namespace string, now time
 	if err != nil {
 		return nil, err
 	}
-	errs := make([]error, len(views))
-	places := make(chan struct{}, describeAtOnce)
-	var group sync.WaitGroup
-	for i := range views {
+	return views, activities.SideBySide(len(views), func(i int) error {
 		v := &views[i]
 		for _, row := range rows {
 			if d := row.Board.Deadline; d.Miner == v.ID {
 				v.Deadlines = append(v.Deadlines, OpenDeadline{Deadline: d.Index, State: row.Board.State, Open: d.Open, Close: d.Close})
 			}
 		}
-		group.Go(func() {
-			places <- struct{}{}
-			defer func() { <-places }()
-			if v.State == MinerFailed {
-				v.Why = whyFailed(ctx, c, v.run)
-				return
-			}
-			errs[i] = errors.Join(v.readWatching(ctx, c), v.readNaming(ctx, c, namespace, now))
-		})
-	}
-	group.Wait()
-	return views, errors.Join(errs...)
+		if v.State == MinerFailed {
+			v.Why = whyFailed(ctx, c, v.run)
+			return nil
+		}
+		return errors.Join(v.readWatching(ctx, c), v.readNaming(ctx, c, namespace, now))
+	})
 }
 
 // listMiners are the miners as visibility has them.
