@@ -18,8 +18,9 @@ import (
 // Temporal's database is put back to what it was before a deadline was posted, and is lost altogether in the middle of another
 // one, as when a new server takes the place of the old. The chain knows what is posted: nothing is sent twice, nothing is missed.
 func TestDatabaseRestoredAndLost(t *testing.T) {
+	t.Parallel()
 	ctx := within(t, 4*time.Minute)
-	r := rig.New(t, rig.Options{Chain: slowChain})
+	r := rig.New(t, rig.Options{Chain: slowChain()})
 	copied := filepath.Join(r.Dir, "copy.db")
 
 	proof, err := r.WaitForRunningProof(ctx, nil)
@@ -56,7 +57,7 @@ func TestDatabaseRestoredAndLost(t *testing.T) {
 		require.NoError(t, os.Remove(file))
 	}
 	startAll(ctx, t, r)
-	allPosted(ctx, t, r, closedUntil(ctx, t, r, proof.Deadline))
+	allPosted(ctx, t, r, deadlinesUntil(ctx, t, r, proof.Deadline))
 	assert.Equal(t, post.StatePosted, resultAt(ctx, t, r, proof.Deadline).State)
 }
 
@@ -101,21 +102,4 @@ func onChain(ctx context.Context, t *testing.T, r *rig.Rig, d post.Deadline) boo
 		}
 	}
 	return true
-}
-
-// closedUntil waits for the chain to close a deadline and counts those that are closed up to and with it.
-func closedUntil(ctx context.Context, t *testing.T, r *rig.Rig, d post.Deadline) int {
-	t.Helper()
-	eventually(ctx, t, "the chain closes the last deadline", func() bool {
-		found, _ := reportOf(ctx, t, r, d)
-		return found != nil && found.Closed
-	})
-	last, report := reportOf(ctx, t, r, d)
-	n := 0
-	for _, other := range report.Deadlines {
-		if other.Close <= last.Close {
-			n++
-		}
-	}
-	return n
 }

@@ -115,11 +115,12 @@ func TestOneServerADatabase(t *testing.T) {
 
 // Two daemons, two workers, Temporal on PostgreSQL: whatever is killed meanwhile, every deadline is posted, once.
 func TestScaleOut(t *testing.T) {
+	t.Parallel()
 	ctx := within(t, 5*time.Minute)
 	database := postgres(t)
 	code, out := schemaOn(ctx, t, database)
 	require.Zero(t, code, out)
-	r := rig.New(t, rig.Options{Chain: slowChain, Workers: 2, Cards: 1, Postgres: database})
+	r := rig.New(t, rig.Options{Chain: slowChain(), Workers: 2, Cards: 1, Postgres: database})
 	second := r.AddDaemon("daemon2")
 	require.NoError(t, second.Start(ctx))
 

@@ -17,10 +17,11 @@ import (
 // The disk of Temporal's database is full for a while in the middle of a proof: nothing is lost, and the server says why it
 // does not answer.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	ctx := within(t, 2*time.Minute)
 	disk := smallDisk(t)
 	r := rig.New(t, rig.Options{
-		Chain:      []string{"--miners", "1", "--epoch", "500ms", "--window", "60", "--lookback", "20", "--fault-cutoff", "25", "--deadlines", "4", "--wide-every", "0"},
+		Chain:      slowChain("--miners", "1", "--deadlines", "4"),
 		TemporalDB: filepath.Join(disk, "temporal.db"),
 	})
 	proof, err := r.WaitForRunningProof(ctx, nil)

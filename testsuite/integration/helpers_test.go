@@ -42,17 +42,7 @@ func story(t *testing.T, r *rig.Rig, d devnet.DeadlineReport) string {
 
 // boardOf is the board's row of a workflow's latest run.
 func boardOf(ctx context.Context, r *rig.Rig, workflowID string) (workers.Row, error) {
-	rows, err := workers.ReadBoard(ctx, r.Client(), "WorkflowId = '"+workflowID+"'")
-	if err != nil || len(rows) == 0 {
-		return workers.Row{}, err
-	}
-	latest := rows[0]
-	for _, row := range rows {
-		if row.Started.After(latest.Started) {
-			latest = row
-		}
-	}
-	return latest, nil
+	return workers.ReadRow(ctx, r.Client(), workflowID)
 }
 
 // eventually waits until a condition holds.
@@ -60,7 +50,7 @@ func eventually(ctx context.Context, t *testing.T, what string, holds func() boo
 	t.Helper()
 	for !holds() {
 		select {
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(200 * time.Millisecond):
 		case <-ctx.Done():
 			require.FailNow(t, "never: "+what)
 		}

@@ -16,14 +16,11 @@ import (
 	"posthaste/workflows"
 )
 
-// slowChain has deadlines long enough for a worker's loss to be noticed (15 s without a heartbeat) and made good: 40 s from a
-// challenge to Close, a new one every 15 s.
-var slowChain = []string{"--miners", "2", "--epoch", "500ms", "--window", "60", "--lookback", "20", "--fault-cutoff", "25", "--deadlines", "8", "--wide-every", "0"}
-
 // Whatever is killed in the middle of a proof, and started again as a supervisor would: every deadline is posted, once.
 func TestKilledMidProof(t *testing.T) {
+	t.Parallel()
 	ctx := within(t, 5*time.Minute)
-	r := rig.New(t, rig.Options{Chain: slowChain})
+	r := rig.New(t, rig.Options{Chain: slowChain()})
 	hit := map[string]bool{}
 	strike := func(what string, kill func(rig.RunningProof)) post.Deadline {
 		t.Helper()
@@ -92,23 +89,6 @@ func waitAwaiting(ctx context.Context, t *testing.T, r *rig.Rig, d post.Deadline
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-}
-
-// deadlinesUntil counts the deadlines that the chain closes up to and with one, so that all of them can be waited for.
-func deadlinesUntil(ctx context.Context, t *testing.T, r *rig.Rig, last post.Deadline) int {
-	t.Helper()
-	row, err := boardOf(ctx, r, last.WorkflowID())
-	require.NoError(t, err)
-	require.NoError(t, r.WaitEpoch(ctx, row.Board.Deadline.Close+1))
-	report, err := r.Report(ctx)
-	require.NoError(t, err)
-	n := 0
-	for _, d := range report.Deadlines {
-		if d.Close <= row.Board.Deadline.Close {
-			n++
-		}
-	}
-	return n
 }
 
 func anyAlive(pids []int) bool {

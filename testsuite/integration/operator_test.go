@@ -9,7 +9,6 @@ import (
 	"github.com/filecoin-project/go-state-types/abi"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 
@@ -22,9 +21,10 @@ import (
 // What operators do in damocles with "job remove" and "job reset", by Temporal's own means and by ours: a workflow that was
 // terminated is issued again; one that is out of tries runs again after Temporal's reset, and after our Update.
 func TestOperators(t *testing.T) {
+	t.Parallel()
 	ctx := within(t, 3*time.Minute)
 	r := rig.New(t, rig.Options{
-		Chain:  []string{"--miners", "3", "--epoch", "500ms", "--window", "60", "--lookback", "20", "--fault-cutoff", "25", "--deadlines", "8", "--wide-every", "0"},
+		Chain:  slowChain("--miners", "3"),
 		Policy: []string{"max_try = 1", "retry_until_close = false"}, // as in damocles
 		Before: func(r *rig.Rig) {
 			hide(t, filepath.Join(r.Stores()[1].Path, "cache"))
@@ -70,7 +70,7 @@ func TestOperators(t *testing.T) {
 		assert.Equal(t, post.StatePosted, result.State, result.Reasons())
 		assert.Equal(t, 1, partitionOf(t, result, 0).Tries, "a reset starts counting anew")
 	}
-	assert.Equal(t, []enums.WorkflowExecutionStatus{enums.WORKFLOW_EXECUTION_STATUS_TERMINATED, enums.WORKFLOW_EXECUTION_STATUS_COMPLETED}, runsOf(ctx, t, r, removed))
+	ran(ctx, t, r, removed, terminatedRun, completedRun)
 	record(ctx, t, r, reset.WorkflowID, again.GetRunId(), "deadline-reset-by-temporal")
 	record(ctx, t, r, updated.WorkflowID, updated.RunID, "deadline-reset-by-update")
 }

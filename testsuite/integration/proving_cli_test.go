@@ -299,8 +299,9 @@ func killedWorker(o operator) {
 
 // Trials beside the deadlines that they are of: each deadline is posted once, by its own proof.
 func TestTrialsBesideDeadlines(t *testing.T) {
+	t.Parallel()
 	ctx := within(t, 2*time.Minute)
-	r := rig.New(t, rig.Options{Chain: []string{"--window", "36", "--lookback", "10", "--fault-cutoff", "12", "--deadlines", "6", "--wide-every", "2"}})
+	r := rig.New(t, rig.Options{Chain: slowChain("--deadlines", "6", "--wide-every", "2")})
 	o := operator{T: t, Rig: r, ctx: ctx}
 	_, err := r.WaitForRunningProof(ctx, nil)
 	require.NoError(t, err)

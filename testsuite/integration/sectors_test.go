@@ -15,6 +15,7 @@ import (
 
 // One sector of each first deadline is bad, each in another way: it is skipped and named, the other is proven and posted.
 func TestBadSectors(t *testing.T) {
+	t.Parallel()
 	ctx := within(t, 2*time.Minute)
 	damage := []struct {
 		what string
@@ -27,7 +28,7 @@ func TestBadSectors(t *testing.T) {
 		{"one bit in every node of the tree is wrong", sealing.FlipTree, "is invalid"},
 	}
 	r := rig.New(t, rig.Options{
-		Chain: []string{"--miners", "4", "--window", "40", "--lookback", "10", "--fault-cutoff", "12", "--wide-every", "0", "--deadlines", "4"},
+		Chain: slowChain("--miners", "4", "--deadlines", "4"),
 		Before: func(r *rig.Rig) {
 			for i, d := range damage {
 				require.NoError(t, d.do(r.Stores()[i].Path, minerNumber(i), 2))

@@ -29,10 +29,11 @@ type wrong struct {
 // Each way to set a machine up wrongly ends in a reason that names the thing; the same partition is then proven by a machine
 // that is set up right.
 func TestWrongSetups(t *testing.T) {
+	t.Parallel()
 	ctx := within(t, 5*time.Minute)
 	r := rig.New(t, rig.Options{
-		// One deadline, open for long enough to try them all.
-		Chain:  []string{"--miners", "1", "--epoch", "500ms", "--window", "400", "--lookback", "20", "--fault-cutoff", "25", "--deadlines", "2", "--wide-every", "0"},
+		// One deadline, open for long enough to try them all on a busy machine.
+		Chain:  []string{"--miners", "1", "--epoch", "500ms", "--window", "550", "--lookback", "20", "--fault-cutoff", "25", "--deadlines", "2", "--start-epoch", "2000", "--wide-every", "0"},
 		Policy: []string{"max_try = 1", "retry_until_close = false"},
 		Idle:   true,
 	})
@@ -160,7 +161,7 @@ func again(ctx context.Context, t *testing.T, r *rig.Rig) {
 // says waits until one line of a program's log holds all of the texts.
 func says(ctx context.Context, t *testing.T, p *rig.Process, texts ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	eventually(ctx, t, p.Name+" logs "+strings.Join(texts, " … "), func() bool {
 		for line := range strings.Lines(p.ReadLog()) {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/filecoin-project/go-state-types/abi"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	commonpb "go.temporal.io/api/common/v1"
 	enums "go.temporal.io/api/enums/v1"
@@ -71,6 +73,25 @@ func lastWorkflowTask(ctx context.Context, t *testing.T, r *rig.Rig, row boardRo
 	}
 	require.FailNow(t, "no workflow task is completed")
 	return 0
+}
+
+// What a run has come to.
+const (
+	terminatedRun = enums.WORKFLOW_EXECUTION_STATUS_TERMINATED
+	completedRun  = enums.WORKFLOW_EXECUTION_STATUS_COMPLETED
+)
+
+// ran waits until a workflow's runs are listed so, the oldest first. They are listed a moment after they have come or ended.
+func ran(ctx context.Context, t *testing.T, r *rig.Rig, workflowID string, want ...enums.WorkflowExecutionStatus) {
+	t.Helper()
+	var got []enums.WorkflowExecutionStatus
+	for range 100 {
+		if got = runsOf(ctx, t, r, workflowID); slices.Equal(got, want) {
+			return
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	assert.Equal(t, want, got, workflowID)
 }
 
 // runsOf are the states of a workflow's runs, the oldest first.

@@ -239,10 +239,10 @@ type toolRig struct {
 }
 
 // toolProof is as long as a card takes: until then a command has reached the worker. toolEpochs are a deadline's, of a second each: time
-// for a terminated one to be issued and proven again on a busy machine.
+// for a terminated one to be issued and proven again on a busy machine, which all cases at once make busier.
 const (
 	toolProof  = 12 * time.Second
-	toolEpochs = 75
+	toolEpochs = 110
 )
 
 // testTool does all cases of a program side by side.

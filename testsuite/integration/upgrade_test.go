@@ -16,9 +16,6 @@ import (
 	"posthaste/workers"
 )
 
-// upgradeChain has a deadline every 13 s, each 36 s from its challenge to Close: time enough on a busy machine, too.
-var upgradeChain = []string{"--miners", "2", "--epoch", "450ms", "--window", "60", "--lookback", "20", "--fault-cutoff", "25", "--deadlines", "6", "--wide-every", "0"}
-
 // posthaste runs a command of the program against the rig's Temporal and gives what it printed.
 func posthaste(ctx context.Context, t *testing.T, r *rig.Rig, args ...string) (string, error) {
 	t.Helper()
@@ -52,8 +49,9 @@ func pinnedBuild(ctx context.Context, t *testing.T, r *rig.Rig, d post.Deadline)
 // and the old one's daemon is stopped when it has none. Then the new one's daemon is lost for good in the middle of a deadline, and
 // an older version takes over what it began.
 func TestUpgradeWithVersions(t *testing.T) {
+	t.Parallel()
 	ctx := within(t, 4*time.Minute)
-	r := rig.New(t, rig.Options{Chain: upgradeChain, Idle: true})
+	r := rig.New(t, rig.Options{Chain: slowChain(), Idle: true})
 	old := r.AddDaemon("old", "versioning = true", `build_id = "A"`)
 	next := r.AddDaemon("next", "versioning = true", `build_id = "B"`)
 	require.NoError(t, old.Start(ctx))
@@ -118,8 +116,9 @@ func resultAt(ctx context.Context, t *testing.T, r *rig.Rig, d post.Deadline) po
 
 // Versioning is switched on and off again in the middle of deadlines: what has begun without it goes on with it, and back.
 func TestVersioningOnAndOff(t *testing.T) {
+	t.Parallel()
 	ctx := within(t, 3*time.Minute)
-	r := rig.New(t, rig.Options{Chain: upgradeChain})
+	r := rig.New(t, rig.Options{Chain: slowChain()})
 	versioned := r.AddDaemon("versioned", "versioning = true", `build_id = "A"`)
 	first, err := r.WaitForRunningProof(ctx, nil)
 	require.NoError(t, err)

@@ -24,7 +24,8 @@ type RunningProof struct {
 	ChildPid   int // of the card's process that is computing
 }
 
-// look is how often the rig looks for something that is over soon: a 2 KiB proof takes about a second.
+// look is how often the rig looks whether a process computes: a 2 KiB proof takes about a second. The board is asked more seldom: that is
+// work for the server, whose machine has two cores.
 const look = 30 * time.Millisecond
 
 // WaitForRunningProof returns while a card's process is computing a proof for an activity that a worker has started.
@@ -43,7 +44,7 @@ func (r *Rig) WaitForRunningProof(ctx context.Context, skip func(workflowID stri
 		if err := r.Died(); err != nil {
 			return RunningProof{}, err
 		}
-		if err := pause(ctx, look); err != nil {
+		if err := pause(ctx, 5*look); err != nil {
 			return RunningProof{}, fmt.Errorf("waiting for a proof to run: %w", err)
 		}
 	}
