@@ -171,12 +171,13 @@ func (d *document) settings(key string, s post.Settings, p policyFile) post.Sett
 	if s.Pool = or(p.Pool, s.Pool); p.Pool != nil && s.Pool != "" {
 		d.checkName(key+".pool", s.Pool)
 	}
+	s.Fees = d.fees(key, s.Fees, p)
 	if p.Sender != nil {
 		s.Sender = ""
 		if *p.Sender != "auto" {
 			a, err := address.NewFromString(*p.Sender)
 			if err != nil || a == address.Undef {
-				d.complain(key+".sender", "%q is neither \"auto\" (the miner's worker address) nor an address", *p.Sender)
+				d.complain(key+".sender", "%q is neither \"auto\" (chosen among the miner's addresses) nor an address", *p.Sender)
 			}
 			s.Sender = *p.Sender
 		}

@@ -223,7 +223,7 @@ func TestBadConfigurations(t *testing.T) {
 		"a reserve without a window": {"[policy]\nsubmit_reserve = 60", `2:1: policy.submit_reserve: 60 is too many epochs; at most 59`},
 		"a confidence without end":   {"[policy]\nconfidence = 99999999999999", `2:1: policy.confidence: 99999999999999 is too many epochs; at most 900`},
 		"no tries":                   {"[policy]\nmax_try = 0", `2:1: policy.max_try: 0 must be from 1 to 1048576`},
-		"a sender that is none":      {"[policy]\nsender = \"wallet\"", `2:1: policy.sender: "wallet" is neither "auto" (the miner's worker address) nor an address`},
+		"a sender that is none":      {"[policy]\nsender = \"wallet\"", `2:1: policy.sender: "wallet" is neither "auto" (chosen among the miner's addresses) nor an address`},
 		"an address without port":    {"[temporal]\naddress = \"localhost\"", `2:1: temporal.address: "localhost" is not host:port, such as "127.0.0.1:7233"`},
 		"a Web UI without http":      {"[temporal]\nui = \"10.0.0.9:8233\"", `2:1: temporal.ui: "10.0.0.9:8233" is not the URL of a Web UI, such as "http://127.0.0.1:8233"`},
 		"an empty namespace":         {"[temporal]\nnamespace = \"\"", `2:1: temporal.namespace: want a name, such as "default"`},

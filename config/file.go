@@ -68,6 +68,11 @@ type policyFile struct {
 	Pool                *string   `toml:"pool" is:"a string, the pool of the cards that prove; \"\" is any"`
 	PartitionsPerPost   *int64    `toml:"partitions_per_post" is:"a whole number from 1 to 3"`
 	RecoverAlone        *bool     `toml:"recover_alone"`
+	MaxFee              *string   `toml:"max_fee" is:"a string such as \"5 FIL\""`
+	GasFeeCap           *string   `toml:"gas_fee_cap" is:"a string such as \"5 nanoFIL\"; \"\" is the highest that max_fee allows"`
+	GasOverEstimation   *float64  `toml:"gas_over_estimation" is:"a number such as 1.25"`
+	GasOverPremium      *float64  `toml:"gas_over_premium" is:"a number such as 1.25"`
+	ReplaceMaxFee       *string   `toml:"replace_max_fee" is:"a string such as \"10 FIL\"; \"\" is max_fee"`
 }
 
 // minerFile is policyFile's keys for one miner, and its own. The keys are repeated because the schema is read off the tags.
@@ -85,6 +90,11 @@ type minerFile struct {
 	Pool                *string   `toml:"pool" is:"a string, the pool of the cards that prove; \"\" is any"`
 	PartitionsPerPost   *int64    `toml:"partitions_per_post" is:"a whole number from 1 to 3"`
 	RecoverAlone        *bool     `toml:"recover_alone"`
+	MaxFee              *string   `toml:"max_fee" is:"a string such as \"5 FIL\""`
+	GasFeeCap           *string   `toml:"gas_fee_cap" is:"a string such as \"5 nanoFIL\"; \"\" is the highest that max_fee allows"`
+	GasOverEstimation   *float64  `toml:"gas_over_estimation" is:"a number such as 1.25"`
+	GasOverPremium      *float64  `toml:"gas_over_premium" is:"a number such as 1.25"`
+	ReplaceMaxFee       *string   `toml:"replace_max_fee" is:"a string such as \"10 FIL\"; \"\" is max_fee"`
 }
 
 func (m minerFile) policy() policyFile {
@@ -92,6 +102,7 @@ func (m minerFile) policy() policyFile {
 		Sender: m.Sender, ChallengeConfidence: m.ChallengeConfidence, SubmitConfidence: m.SubmitConfidence, Confidence: m.Confidence,
 		SubmitReserve: m.SubmitReserve, MaxTry: m.MaxTry, RetryUntilClose: m.RetryUntilClose, JobLifetime: m.JobLifetime, Pool: m.Pool,
 		PartitionsPerPost: m.PartitionsPerPost, RecoverAlone: m.RecoverAlone,
+		MaxFee: m.MaxFee, GasFeeCap: m.GasFeeCap, GasOverEstimation: m.GasOverEstimation, GasOverPremium: m.GasOverPremium, ReplaceMaxFee: m.ReplaceMaxFee,
 	}
 }
 

@@ -24,7 +24,8 @@ func PolicySettings(s post.Settings, pairs []string) (post.Settings, error) {
 		if !found || !nameForm.MatchString(key) {
 			return s, fmt.Errorf("%q is not KEY=VALUE, such as max_try=3", pair)
 		}
-		if _, err := strconv.ParseInt(value, 10, 64); err != nil && value != "true" && value != "false" {
+		_, err := strconv.ParseFloat(value, 64)
+		if number := err == nil && (strings.HasPrefix(key, "gas_over_") || !strings.ContainsAny(value, ".eExXpPnN_")); !number && value != "true" && value != "false" {
 			value = strconv.Quote(value)
 		}
 		fmt.Fprintf(&text, "%s = %s\n", key, value)

@@ -11,18 +11,19 @@ import (
 )
 
 func TestPolicyOnACommandLine(t *testing.T) {
-	s, err := config.PolicySettings(post.DefaultSettings(), []string{"max_try=7", "retry_until_close = false", "pool=big", "job_lifetime=2h", "submit_confidence=0"})
+	s, err := config.PolicySettings(post.DefaultSettings(), []string{"max_try=7", "retry_until_close = false", "pool=big", "job_lifetime=2h", "submit_confidence=0", "max_fee=0.5 FIL", "gas_over_premium=2", "gas_over_estimation=1.5", "gas_fee_cap=5 nanoFIL"})
 	require.NoError(t, err)
 	want := post.DefaultSettings()
 	want.MaxTry, want.RetryUntilClose, want.Pool, want.JobLifetime, want.SubmitConfidence = 7, false, "big", 2*time.Hour, 0
+	want.Fees = post.Fees{MaxFee: "500000000000000000", GasFeeCap: "5000000000", GasOverEstimation: 1.5, GasOverPremium: 2}
 	require.Equal(t, want, s)
 	for pair, wants := range map[string]string{
 		"max_try":               `"max_try" is not KEY=VALUE, such as max_try=3`,
 		"max_try=0":             "policy.max_try: 0 must be from 1 to 1048576",
 		"partitions_per_post=4": "policy.partitions_per_post: 4 must be from 1 to 3, what the network takes in one message",
 		"partitions_per_post=0": "policy.partitions_per_post: 0 must be from 1 to 3, what the network takes in one message",
-		"max_tri=1":             "policy.max_tri: unknown key; in policy there may be sender, challenge_confidence, submit_confidence, confidence, submit_reserve, max_try, retry_until_close, job_lifetime, pool, partitions_per_post, recover_alone",
-		"sender=bob":            `policy.sender: "bob" is neither "auto" (the miner's worker address) nor an address`,
+		"max_tri=1":             "policy.max_tri: unknown key; in policy there may be sender, challenge_confidence, submit_confidence, confidence, submit_reserve, max_try, retry_until_close, job_lifetime, pool, partitions_per_post, recover_alone, max_fee, gas_fee_cap, gas_over_estimation, gas_over_premium, replace_max_fee",
+		"sender=bob":            `policy.sender: "bob" is neither "auto" (chosen among the miner's addresses) nor an address`,
 		"pool=\"]\n[miners":     `policy.pool: "\"]\n[miners": a name is made of letters, digits, '.', '_' and '-'`,
 	} {
 		_, err := config.PolicySettings(post.DefaultSettings(), []string{pair})

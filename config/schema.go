@@ -239,7 +239,7 @@ func (w *walk) value(node *unstable.Node, path string, schema reflect.Type, is s
 		schema.Kind() == reflect.String && node.Kind == unstable.String,
 		schema.Kind() == reflect.Bool && node.Kind == unstable.Bool,
 		schema.Kind() == reflect.Int64 && node.Kind == unstable.Integer,
-		schema.Kind() == reflect.Float64 && node.Kind == unstable.Float:
+		schema.Kind() == reflect.Float64 && (node.Kind == unstable.Float || node.Kind == unstable.Integer):
 	case schema.Kind() == reflect.Slice && node.Kind == unstable.Array:
 		index := 0
 		for it := node.Children(); it.Next(); {

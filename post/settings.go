@@ -17,7 +17,7 @@ type Settings struct {
 	RetryUntilClose     bool           `json:"retry_until_close"`    // go on trying after that, with growing pauses
 	JobLifetime         time.Duration  `json:"job_lifetime"`         // upper bound of one job whatever the chain says; 25 h as in damocles
 	EpochDuration       time.Duration  `json:"epoch_duration"`       // wall-clock time of an epoch
-	Sender              string         `json:"sender,omitempty"`     // address that sends; empty: the miner's worker address
+	Sender              string         `json:"sender,omitempty"`     // address that sends; empty: chosen among the miner's addresses
 	ProveQueue          string         `json:"prove_queue"`          // task queue of the cards, before jobs were routed: only in old histories
 	Pool                string         `json:"pool,omitempty"`       // the GPU tag that proves; empty: any
 
@@ -35,5 +35,6 @@ func DefaultSettings() Settings {
 	return Settings{
 		ChallengeConfidence: 1, SubmitConfidence: 4, Confidence: 10, SubmitReserve: 10,
 		MaxTry: 2, RetryUntilClose: true, JobLifetime: 25 * time.Hour, ProveQueue: "wdpost.gpu", PartitionsPerPost: 1,
+		Fees: DefaultFees(),
 	}
 }

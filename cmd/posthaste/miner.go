@@ -164,6 +164,11 @@ func settingsCell(s post.Settings) string {
 	say(s.MaxTry != d.MaxTry, "max_try", s.MaxTry)
 	say(s.RetryUntilClose != d.RetryUntilClose, "retry_until_close", s.RetryUntilClose)
 	say(s.JobLifetime != d.JobLifetime, "job_lifetime", s.JobLifetime)
+	say(s.Fees.MaxFee != d.Fees.MaxFee, "max_fee", s.Fees.MaxFee)
+	say(s.Fees.GasFeeCap != d.Fees.GasFeeCap, "gas_fee_cap", s.Fees.GasFeeCap.PerGas())
+	say(s.Fees.GasOverEstimation != d.Fees.GasOverEstimation, "gas_over_estimation", s.Fees.GasOverEstimation)
+	say(s.Fees.GasOverPremium != d.Fees.GasOverPremium, "gas_over_premium", s.Fees.GasOverPremium)
+	say(s.Fees.ReplaceMaxFee != d.Fees.ReplaceMaxFee, "replace_max_fee", s.Fees.ReplaceMaxFee)
 	return cmp.Or(strings.Join(lines, "\n"), "default")
 }
 

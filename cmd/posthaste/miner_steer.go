@@ -197,7 +197,7 @@ func newMinerAdd(a *app) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&sender, "sender", "auto", "the `address` that sends its posts; auto: the miner's worker address")
+	cmd.Flags().StringVar(&sender, "sender", "auto", "the `address` that sends its posts; auto: chosen among the miner's addresses")
 	cmd.Flags().StringVar(&pool, "pool", "", "the `name` of the pool of cards that prove it; empty: any")
 	cmd.Flags().StringArrayVar(&policy, "policy", nil, "another key of [policy] as `KEY=VALUE`, such as max_try=3; may be given several times")
 	return cmd

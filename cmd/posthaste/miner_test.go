@@ -285,7 +285,7 @@ func TestSteeringMiners(t *testing.T) {
 		"new settings for an added one": {[]string{"add", "f01001", "--policy", "max_try=3"}, []string{`miner-f01001 Add [pool "big" max_try 3]`},
 			"f01001: added; the daemon that watches it is in trouble: the node cannot be reached\n", ""},
 		"a setting that there is not": {[]string{"add", "f0700", "--policy", "max_try=0"}, nil, "", "policy.max_try: 0 must be from 1 to 1048576"},
-		"a sender that is none":       {[]string{"add", "f0700", "--sender", "bob"}, nil, "", `policy.sender: "bob" is neither "auto" (the miner's worker address) nor an address`},
+		"a sender that is none":       {[]string{"add", "f0700", "--sender", "bob"}, nil, "", `policy.sender: "bob" is neither "auto" (chosen among the miner's addresses) nor an address`},
 		"no name":                     {[]string{"pause"}, nil, "", "requires at least 1 arg(s), only received 0; usage: posthaste miner pause MINER… [flags]"},
 	} {
 		t.Run(situation, func(t *testing.T) {
