@@ -71,7 +71,7 @@ type Market struct {
 }
 
 // ErrTooLarge is a message that takes more gas than a block has: it must be split.
-var ErrTooLarge = errors.New("the message takes more gas than a block has")
+var ErrTooLarge = errors.New("message too large for a block")
 
 // Offer prices a new message: the estimated gas and premium with their factors, and the highest fee cap that limits and balance allow,
 // so that it still lands when the base fee has risen. It is an error, with what would have to be, if no block could include it now.
@@ -89,7 +89,7 @@ func (f Fees) Offer(m Market) (Gas, error) {
 	}
 	if cap.Cmp(base) < 0 {
 		if payable.Cmp(base) < 0 && most.Cmp(base) >= 0 {
-			return Gas{}, fmt.Errorf("the sender has too little: a gas limit of %d at the base fee of %s costs %s at least, and it has %s left beside its other messages; send it some FIL",
+			return Gas{}, fmt.Errorf("not enough funds: a gas limit of %d at the base fee of %s costs %s at least, and the sender has %s left beside its other messages; send it some FIL",
 				limit, m.BaseFee.PerGas(), times(base, limit), m.Available)
 		}
 		return Gas{}, fmt.Errorf("no block can include it: the base fee is %s, and %s allows a fee cap of %s at a gas limit of %d; with max_fee at %s it could be sent now",
@@ -131,7 +131,7 @@ func Replacing(premium Atto) Atto {
 // limit is the gas limit. One message that ran out of gas shows that the estimate was too low by more than its factor.
 func (f Fees) limit(m Market) (int64, error) {
 	if m.GasUsed > BlockGasLimit {
-		return 0, fmt.Errorf("%w: %d of %d", ErrTooLarge, m.GasUsed, int64(BlockGasLimit))
+		return 0, fmt.Errorf("%w: executing it takes %d gas of %d", ErrTooLarge, m.GasUsed, int64(BlockGasLimit))
 	}
 	limit := float64(m.GasUsed) * factor(f.GasOverEstimation) * math.Pow(1.25, float64(m.ShortOf))
 	return int64(min(math.Ceil(limit), BlockGasLimit)), nil

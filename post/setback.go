@@ -74,6 +74,7 @@ var sayings = []said{
 	{"message too large", MendGas},
 	{"not enough funds", MendFunds},
 	{"insufficient funds", MendFunds},
+	{"no block can include it", MendNone}, // Fees.Offer: the limits of the operator's are too low for the base fee
 }
 
 // mendOf is what the exit code calls for, or the text where there is one that says more.

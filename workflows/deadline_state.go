@@ -58,6 +58,7 @@ func (d *deadline) listen(ctx workflow.Context) error {
 	workflow.Go(ctx, d.hearClaims)
 	workflow.Go(ctx, d.hearRouted)
 	workflow.Go(ctx, d.hearSender)
+	workflow.Go(ctx, d.hearWaits)
 	workflow.Go(ctx, d.paint)
 	workflow.Go(ctx, d.watchClose)
 	return nil

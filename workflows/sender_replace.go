@@ -170,3 +170,22 @@ func (s *sender) fill(ctx workflow.Context, chainNonce uint64) {
 		})
 	}
 }
+
+// hearWaits puts on the board why a message does not land, for those who are told that it does not.
+func (d *deadline) hearWaits(ctx workflow.Context) {
+	channel := workflow.GetSignalChannel(ctx, SignalMessageWaits)
+	for {
+		var waits post.MessageWaits
+		if !channel.Receive(ctx, &waits) {
+			return
+		}
+		for _, b := range d.batches {
+			mine := strings.HasPrefix(waits.ID, fmt.Sprintf("%s/p%d/", d.WorkflowID(), b.first()))
+			if mine && b.State != post.StateLanded && b.State != post.StatePosted {
+				b.Reason = fmt.Sprintf("message %s does not land and is not replaced: %s", waits.Message, waits.Reason)
+				d.changed()
+			}
+		}
+		d.wake(ctx)
+	}
+}

@@ -3,6 +3,8 @@ package workflows
 import (
 	"fmt"
 	"strings"
+
+	"posthaste/post"
 )
 
 // shownMessages bounds the messages that a sender shows: the latest.
@@ -15,13 +17,26 @@ func (s SenderState) markdown() string {
 	put := func(format string, args ...any) { b.WriteString(fmt.Sprintf(format, args...)) }
 	put("Messages of **%s**: %d on their way, %d waiting to be signed.\n", cell(s.From), len(s.Pending), len(s.Queue))
 	if len(s.Pending) > 0 {
-		b.WriteString("\n| nonce | for | pushed at | message |\n|--|--|--|--|\n")
-		for _, sent := range s.Pending[max(0, len(s.Pending)-shownMessages):] {
-			put("| %d | %s | %d | …%s |\n", sent.Nonce, cell(sent.Request.ID), sent.Pushed, end(sent.Message))
+		b.WriteString("\n| nonce | for | age | messages | premium | costs at most | pushed at | latest message |\n|--|--|--|--|--|--|--|--|\n")
+		for _, sent := range s.Pending[:min(len(s.Pending), shownMessages)] {
+			premium, most := "the node's", "the node's"
+			if sent.Gas != (post.Gas{}) {
+				premium, most = sent.Gas.Premium.PerGas(), sent.Gas.Most().String()
+			}
+			age := ""
+			if sent.First != 0 {
+				age = fmt.Sprintf("%d epochs", s.Head-sent.First)
+			}
+			put("| %d | %s | %s | %d | %s | %s | %d | …%s |\n", sent.Nonce, cell(sent.Request.ID), age, len(sent.CIDs()), premium, most, sent.Pushed, end(sent.Message))
+		}
+	}
+	for _, sent := range s.Pending {
+		if sent.Stuck != "" {
+			put("\n**Nonce %d is not replaced**: %s\n", sent.Nonce, cell(sent.Stuck))
 		}
 	}
 	if len(s.Done) > 0 {
-		b.WriteString("\n| nonce | for | outcome | landed | message |\n|--|--|--|--|--|\n")
+		b.WriteString("\n| nonce | for | outcome | messages | landed | message |\n|--|--|--|--|--|--|\n")
 		for _, d := range s.Done[max(0, len(s.Done)-shownMessages):] {
 			outcome := string(d.Settled.Outcome)
 			if d.Settled.Reason != "" {
@@ -31,7 +46,7 @@ func (s SenderState) markdown() string {
 			if d.Settled.Landed != 0 {
 				landed = fmt.Sprint(d.Settled.Landed)
 			}
-			put("| %d | %s | %s | %s | …%s |\n", d.Sent.Nonce, cell(d.Sent.Request.ID), cell(outcome), landed, end(d.Sent.Message))
+			put("| %d | %s | %s | %d | %s | …%s |\n", d.Sent.Nonce, cell(d.Sent.Request.ID), cell(outcome), len(d.Sent.CIDs()), landed, end(d.Settled.Message))
 		}
 	}
 	return b.String()

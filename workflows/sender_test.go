@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/big"
 	"testing"
 	"time"
 
@@ -36,10 +37,20 @@ type sending struct {
 	answers []post.MessageSettled
 	nonce   uint64 // of the chain
 	pushes  int
+
+	at       map[abi.ChainEpoch]func() // what happens at an epoch
+	baseFee  post.Atto
+	landable func(message string) bool // whether blocks take it
+	exit     map[string]int64          // of messages that fail
+	reprice  func(workflows.RepriceInput) workflows.Repriced
+	waits    []post.MessageWaits
+	inputs   []workflows.PrepareInput
+	adopt    *workflows.Prepared // what is in the pool already
 }
 
 func newSending(t *testing.T) *sending {
-	s := &sending{T: t, head: 100, landAfter: 2, pushed: map[string]int{}, firstAt: map[string]abi.ChainEpoch{}, lost: map[string]bool{}}
+	s := &sending{T: t, head: 100, landAfter: 2, pushed: map[string]int{}, firstAt: map[string]abi.ChainEpoch{}, lost: map[string]bool{}, exit: map[string]int64{}, at: map[abi.ChainEpoch]func(){}}
+	s.landable = func(string) bool { return true }
 	s.prepare = func(post.MessageRequest) error { return nil }
 	s.push = func(int) error { return nil }
 	var suite testsuite.WorkflowTestSuite
@@ -51,17 +62,46 @@ func newSending(t *testing.T) *sending {
 			s.answers = append(s.answers, arg.(post.MessageSettled))
 			return nil
 		})
+	s.env.OnSignalExternalWorkflow(mock.Anything, mock.Anything, mock.Anything, workflows.SignalMessageWaits, mock.Anything).Return(
+		func(_, _, _, _ string, arg any) error {
+			s.waits = append(s.waits, arg.(post.MessageWaits))
+			return nil
+		})
 	register := func(name string, f any) { s.env.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name}) }
 	register(workflows.ActivityAwaitEpoch, func(context.Context, workflows.AwaitInput) (abi.ChainEpoch, error) {
 		s.head++
+		if now := s.at[s.head]; now != nil {
+			now()
+		}
 		return s.head, nil
 	})
 	register(workflows.ActivityPrepareMessage, func(_ context.Context, in workflows.PrepareInput) (workflows.Prepared, error) {
 		if err := s.prepare(in.Request); err != nil {
 			return workflows.Prepared{}, err
 		}
+		s.inputs = append(s.inputs, in)
 		raw, err := json.Marshal(in.Request.ID)
-		return workflows.Prepared{Message: raw, Nonce: s.nonce, Head: s.head}, err
+		out := workflows.Prepared{Message: raw, Nonce: s.nonce, Head: s.head}
+		if in.Priced {
+			out.Gas = post.Gas{Limit: 1, Premium: "100", FeeCap: "1000"}
+			out.Nonce, _ = post.ChooseNonce(s.nonce, s.nonce, in.Held)
+			if in.At != nil {
+				out.Nonce = in.At.Nonce
+			}
+		}
+		if s.adopt != nil {
+			out.Nonce, out.Gas, out.Adopted = s.adopt.Nonce, s.adopt.Gas, s.adopt.Adopted
+		}
+		return out, err
+	})
+	s.reprice = func(in workflows.RepriceInput) workflows.Repriced {
+		gas := in.Gas
+		gas.Premium = post.AttoOf(new(big.Int).Add(gas.Premium.Int(), big.NewInt(25)))
+		raw, _ := json.Marshal(in.Request.ID + " at " + string(gas.Premium))
+		return workflows.Repriced{Message: raw, Gas: gas, Head: s.head}
+	}
+	register(workflows.ActivityRepriceMessage, func(_ context.Context, in workflows.RepriceInput) (workflows.Repriced, error) {
+		return s.reprice(in), nil
 	})
 	register(workflows.ActivitySignMessage, func(_ context.Context, in workflows.SignInput) (workflows.Signed, error) {
 		var id string
@@ -85,14 +125,19 @@ func newSending(t *testing.T) *sending {
 		return nil
 	})
 	register(workflows.ActivityFollowMessages, func(_ context.Context, in workflows.FollowInput) (post.Sender, error) {
-		out := post.Sender{Head: s.head, Nonce: s.nonce}
+		out := post.Sender{Head: s.head, Nonce: s.nonce, BaseFee: s.baseFee}
 		if s.takenAt != 0 && s.head >= s.takenAt {
 			out.Nonce++
 		}
-		for _, m := range in.Messages {
-			at, pushed := s.firstAt[m]
-			found := pushed && !s.lost[m] && s.head >= at+s.landAfter
-			out.Looks = append(out.Looks, post.Look{Found: found, Epoch: at + s.landAfter})
+		for i := range in.Messages {
+			var look post.Look
+			for _, m := range in.CIDs[i] {
+				at, pushed := s.firstAt[m]
+				if pushed && !s.lost[m] && s.head >= at+s.landAfter && s.landable(m) && !look.Found {
+					look = post.Look{Found: true, Message: m, Epoch: at + s.landAfter, ExitCode: s.exit[m]}
+				}
+			}
+			out.Looks = append(out.Looks, look)
 		}
 		return out, nil
 	})

@@ -40,8 +40,15 @@ func TestSenderDetails(t *testing.T) {
 		s.Done = append(s.Done, Done{Sent: sent, Settled: sent.Settle(post.OutcomeFailed, "exit | 16")})
 	}
 	text := s.markdown()
-	assert.Contains(t, text, "| 7 | wdpost-f01000-2880-7/p0/1 | 12 | …ethinglong |\n")
-	assert.Contains(t, text, "| 7 | wdpost-f01000-2880-7/p0/1 | failed: exit / 16 |  | …ethinglong |\n")
+	assert.Contains(t, text, "| 7 | wdpost-f01000-2880-7/p0/1 |  | 1 | the node's | the node's | 12 | …ethinglong |\n")
+	assert.Contains(t, text, "| 7 | wdpost-f01000-2880-7/p0/1 | failed: exit / 16 | 1 |  | …ethinglong |\n")
 	assert.Less(t, len(text), 40*100, "the latest are shown, not all")
 	assert.Equal(t, "", end(""))
+
+	sent.First, sent.Offered, sent.Gas = 12, 12, post.Gas{Limit: 100_000_000, Premium: "100000", FeeCap: "50000000000"}
+	replaced := sent.Replace("bafy2another", nil, post.Gas{Limit: 100_000_000, Premium: "125000", FeeCap: "50000000000"}, 17)
+	replaced.Stuck = "it costs | too much"
+	text = SenderState{Head: 20, Pending: []post.Sent{replaced}}.markdown()
+	assert.Contains(t, text, "| 7 | wdpost-f01000-2880-7/p0/1 | 8 epochs | 2 | 0.000125 nanoFIL | 5 FIL | 12 | …fy2another |\n")
+	assert.Contains(t, text, "**Nonce 7 is not replaced**: it costs / too much\n")
 }
