@@ -38,12 +38,18 @@ const stopLimit = 15 * time.Second
 
 // readyLine is what the parent process waits for.
 type readyLine struct {
-	FullnodeAPIInfo string        `json:"fullnode_api_info"`
+	FullnodeAPIInfo string        `json:"fullnode_api_info"` // of the first node
+	Nodes           []nodeLine    `json:"nodes"`
 	Control         string        `json:"control"`
 	EpochSeconds    float64       `json:"epoch_seconds"` // as mined, not as block timestamps say
 	Miners          []string      `json:"miners"`
+	Addresses       addresses     `json:"addresses"`
 	Stores          []sectorStore `json:"stores"`
 	ParameterCache  string        `json:"parameter_cache"`
+}
+
+type nodeLine struct {
+	FullnodeAPIInfo string `json:"fullnode_api_info"`
 }
 
 type sectorStore struct {
@@ -65,21 +71,27 @@ func run(ctx context.Context, t *testing.T, opts options.Options, rpc net.Listen
 	require.NoError(t, quiet(opts.LogLevel))
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil)) // the default one is Lotus's by now
 
-	client, miner := start(t, opts)
-	first, err := newFullNode(ctx, t, client, rpc)
+	nodes, miner, err := network(ctx, t, opts, rpc)
 	require.NoError(t, err)
+	first := nodes[0]
 
-	mined := newMining(first, miner.ActorAddr, opts.Epoch, log)
+	mined := newMining(nodes, miner.ActorAddr, opts.Epoch, log)
 	stopped := make(chan error, 1)
 	go func() { stopped <- mined.run(ctx) }()
-	epoch, err := measureEpoch(ctx, client)
+	send := &outbox{node: first, from: first.DefaultKey.Address}
+	keys, err := shareKeys(ctx, nodes, miner, opts.Addresses, send)
+	if ctx.Err() != nil {
+		return
+	}
+	require.NoError(t, err)
+	epoch, err := measureEpoch(ctx, first.TestFullNode)
 	if ctx.Err() != nil {
 		return
 	}
 	require.NoError(t, err)
 
-	f := &follower{node: client, miner: miner.ActorAddr, outbox: &outbox{node: client, from: client.DefaultKey.Address}, ledger: report.NewLedger(), log: log}
-	heads, err := client.ChainNotify(ctx)
+	f := &follower{node: first, miner: miner.ActorAddr, outbox: send, ledger: report.NewLedger(), log: log}
+	heads, err := first.ChainNotify(ctx)
 	require.NoError(t, err)
 	require.NoError(t, f.begin(ctx, heads))
 	control, err := net.Listen("tcp", "127.0.0.1:0")
@@ -87,20 +99,25 @@ func run(ctx context.Context, t *testing.T, opts options.Options, rpc net.Listen
 	id, err := address.IDFromAddress(miner.ActorAddr)
 	require.NoError(t, err)
 	c := &chain{
-		mining: mined, nodes: []*fullNode{first}, ledger: f.ledger, shutdown: cancel,
+		mining: mined, nodes: nodes, ledger: f.ledger, shutdown: cancel,
 		store: store.New(miner.PresealDir, filepath.Join(opts.Scratch(), "aside"), id),
 	}
 	serve(t, control, c.handler())
 
 	name := miner.ActorAddr.String()
-	require.NoError(t, json.NewEncoder(stdout).Encode(readyLine{
+	ready := readyLine{
 		FullnodeAPIInfo: first.apiInfo,
 		Control:         "http://" + control.Addr().String(),
 		EpochSeconds:    epoch.Round(time.Millisecond).Seconds(),
 		Miners:          []string{name},
+		Addresses:       keys,
 		Stores:          []sectorStore{{Name: "lotusdevnet-" + name, Path: miner.PresealDir}},
 		ParameterCache:  opts.Parameters,
-	}))
+	}
+	for _, n := range nodes {
+		ready.Nodes = append(ready.Nodes, nodeLine{n.apiInfo})
+	}
+	require.NoError(t, json.NewEncoder(stdout).Encode(ready))
 	log.Info("chain is up", "miner", name, "epoch", f.ready, "epoch_time", epoch)
 
 	go func() {
@@ -136,8 +153,8 @@ func abandon(t *testing.T, opts options.Options) {
 	os.Exit(0)
 }
 
-// start makes a network of one full node and one miner, whose sectors are at the node's genesis already.
-func start(t *testing.T, opts options.Options) (*kit.TestFullNode, *kit.TestMiner) {
+// network makes a network of full nodes, connected to each other, and one miner, whose sectors are there at genesis.
+func network(ctx context.Context, t *testing.T, opts options.Options, rpc net.Listener) ([]*fullNode, *kit.TestMiner, error) {
 	// Otherwise the miner would ask for the official parameters, and fetch them.
 	build.DisableBuiltinAssets = true
 	noPoster := kit.ConstructorOpts(node.Override(new(*wdpost.WindowPoStScheduler),
@@ -146,15 +163,50 @@ func start(t *testing.T, opts options.Options) (*kit.TestFullNode, *kit.TestMine
 	noRelays := kit.ConstructorOpts(node.Override(new(dtypes.DrandBootstrap),
 		func() dtypes.DrandBootstrap { return nil }))
 
-	var (
-		client kit.TestFullNode
-		miner  kit.TestMiner
-	)
-	kit.NewEnsemble(t).
-		FullNode(&client, noRelays, kit.F3Disabled()).
-		Miner(&miner, &client, kit.WithAllSubsystems(), kit.PresealSectors(opts.Sectors), noPoster).
-		Start()
-	return &client, &miner
+	ens, clients, miner := kit.NewEnsemble(t), make([]kit.TestFullNode, opts.Nodes), new(kit.TestMiner)
+	for i := range clients {
+		ens.FullNode(&clients[i], noRelays, kit.F3Disabled())
+	}
+	ens.Miner(miner, &clients[0], kit.WithAllSubsystems(), kit.PresealSectors(opts.Sectors), noPoster).Start()
+
+	var nodes []*fullNode
+	for i := range clients {
+		l := rpc
+		if i > 0 {
+			var err error
+			if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+				return nil, nil, err
+			}
+		}
+		n, err := newFullNode(ctx, t, &clients[i], l)
+		if err != nil {
+			return nil, nil, err
+		}
+		nodes = append(nodes, n)
+	}
+	nodes[0].first = true
+	return nodes, miner, gather(ctx, nodes)
+}
+
+// gather connects the nodes, and gives all of them the chain that the first one has by now.
+func gather(ctx context.Context, nodes []*fullNode) error {
+	branch, err := nodes[0].grown(ctx)
+	if err != nil {
+		return err
+	}
+	for i, n := range nodes {
+		for _, other := range nodes[:i] {
+			if err := n.connect(ctx, other); err != nil {
+				return err
+			}
+		}
+		if i > 0 {
+			if err := n.adopt(ctx, nodes[0], branch); err != nil {
+				return fmt.Errorf("giving node %d the chain: %w", i, err)
+			}
+		}
+	}
+	return nil
 }
 
 // serve serves until the end of the test run.

@@ -111,6 +111,8 @@ func (c *chain) handler() http.Handler {
 func (c *chain) mine(mux *http.ServeMux) {
 	control.Command(mux, "/null-rounds", c.mining.nullRounds)
 	control.Command(mux, "/reorg", c.mining.reorg)
+	control.Command(mux, "/cut", c.mining.cut)
+	control.Command(mux, "/join", c.mining.join)
 	toggle(mux, "/stop-mining", "mining", false, c.mining.setMining)
 	toggle(mux, "/resume-mining", "mining", true, c.mining.setMining)
 	toggle(mux, "/stop-including", "including", false, c.mining.setIncluding)

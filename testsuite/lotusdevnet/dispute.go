@@ -62,9 +62,11 @@ func (f *follower) disputeOne(ctx context.Context, ts *types.TipSet, deadline, p
 		return d, fmt.Errorf("trying it as a call: %w", err)
 	}
 	d.ForValidity = strings.Contains(call.Error, validPost)
-	if d.Message, err = f.outbox.send(ctx, msg, ts); err != nil {
+	sent, err := f.outbox.send(ctx, msg, ts)
+	if err != nil {
 		return d, fmt.Errorf("sending it: %w", err)
 	}
+	d.Message = sent.String()
 	switch {
 	case call.MsgRct.ExitCode.IsSuccess():
 		return d, errors.New("the actor takes the dispute: the proof is wrong")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,9 @@ import (
 	"time"
 
 	"github.com/filecoin-project/go-state-types/builtin"
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+	cbg "github.com/whyrusleeping/cbor-gen"
 
 	"github.com/filecoin-project/lotus/api"
 	"github.com/filecoin-project/lotus/chain/types"
@@ -26,6 +30,27 @@ type fullNode struct {
 	api     *impl.FullNodeAPI
 	gate    *control.Gate // before its JSON-RPC
 	apiInfo string        // FULLNODE_API_INFO of a client that may do everything
+
+	// Of mining, and under its lock.
+	turn   turn
+	first  bool // mines, and the others follow
+	cut    bool // has a chain for itself
+	behind bool // when cut: mines nothing
+}
+
+// mines tells whether blocks are made on this node.
+func (n *fullNode) mines() bool { return n.first || n.cut && !n.behind }
+
+// head returns the tipset to mine on.
+func (n *fullNode) head(ctx context.Context) (*types.TipSet, error) {
+	head, err := n.api.ChainHead(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("asking for the head: %w", err)
+	}
+	if head.Key() != n.turn.base {
+		n.turn = turn{base: head.Key()}
+	}
+	return head, nil
 }
 
 // newFullNode serves a node's JSON-RPC, as a Lotus daemon does, with tokens and permissions.
@@ -65,8 +90,41 @@ func (n *fullNode) keep(ctx context.Context, block *types.BlockMsg) (*types.TipS
 	return types.NewTipSet([]*types.BlockHeader{block.Header})
 }
 
-// take makes a stored tipset the head, whatever its weight.
-func (n *fullNode) take(ctx context.Context, tip *types.TipSet) error {
+// grown lists the tipsets above genesis, up to the head.
+func (n *fullNode) grown(ctx context.Context) ([]*types.TipSet, error) {
+	ts, err := n.api.ChainHead(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("asking for the head: %w", err)
+	}
+	var branch []*types.TipSet
+	for ts.Height() > 0 {
+		branch = append(branch, ts)
+		if ts, err = n.api.ChainGetTipSet(ctx, ts.Parents()); err != nil {
+			return nil, fmt.Errorf("reading the chain: %w", err)
+		}
+	}
+	slices.Reverse(branch)
+	return branch, nil
+}
+
+// follow takes a block that another node has made its head.
+func (n *fullNode) follow(ctx context.Context, other *fullNode, block *types.BlockMsg) error {
+	if err := copyDAG(ctx, other.api, n.api, block.Header.Messages); err != nil {
+		return fmt.Errorf("copying the messages: %w", err)
+	}
+	return n.api.SyncSubmitBlock(ctx, block)
+}
+
+// adopt makes a branch that was mined on another node, or on this one, the chain of this node, whatever its weight.
+func (n *fullNode) adopt(ctx context.Context, other *fullNode, branch []*types.TipSet) error {
+	if n != other {
+		for _, ts := range branch {
+			if err := n.fetch(ctx, other, ts); err != nil {
+				return fmt.Errorf("copying epoch %d: %w", ts.Height(), err)
+			}
+		}
+	}
+	tip := branch[len(branch)-1]
 	store := n.api.ChainAPI.Chain
 	for _, block := range tip.Blocks() {
 		// Otherwise Lotus would look for a better head at the next block, and find the old one.
@@ -78,6 +136,49 @@ func (n *fullNode) take(ctx context.Context, tip *types.TipSet) error {
 		return fmt.Errorf("setting the head to epoch %d: %w", tip.Height(), err)
 	}
 	return nil
+}
+
+// fetch copies a tipset whose parent is here, and executes the parent: without its state the tipset could not be.
+func (n *fullNode) fetch(ctx context.Context, other *fullNode, ts *types.TipSet) error {
+	for _, block := range ts.Blocks() {
+		if err := copyDAG(ctx, other.api, n.api, block.Messages); err != nil {
+			return err
+		}
+		if _, err := n.keep(ctx, &types.BlockMsg{Header: block}); err != nil {
+			return err
+		}
+	}
+	parent, err := n.api.ChainGetTipSet(ctx, ts.Parents())
+	if err != nil {
+		return err
+	}
+	_, _, err = n.api.StateAPI.StateManager.TipSetState(ctx, parent)
+	return err
+}
+
+// copyDAG copies an object and all that it refers to from one node's store to another's.
+func copyDAG(ctx context.Context, from, to *impl.FullNodeAPI, root cid.Cid) error {
+	if has, err := to.ChainHasObj(ctx, root); err != nil || has {
+		return err
+	}
+	data, err := from.ChainReadObj(ctx, root)
+	if err != nil {
+		return err
+	}
+	var refers []cid.Cid
+	if err := cbg.ScanForLinks(bytes.NewReader(data), func(c cid.Cid) { refers = append(refers, c) }); err != nil {
+		return err
+	}
+	for _, c := range refers {
+		if err := copyDAG(ctx, from, to, c); err != nil {
+			return err
+		}
+	}
+	block, err := blocks.NewBlockWithCid(data, root)
+	if err != nil {
+		return err
+	}
+	return to.ChainPutObj(ctx, block)
 }
 
 // drop takes messages out of the pool, once that has followed the head to tip, and tells how many were there.

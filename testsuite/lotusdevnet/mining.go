@@ -20,8 +20,11 @@ const stallLimit = time.Minute
 
 // mining makes the chain grow, an epoch at a time, and does to it what the control port asks for. Between two blocks it is
 // unlocked; whoever holds the lock has a chain that stands still.
+//
+// The first node mines. The others follow it, except for one that is cut off: that one mines its own fork, with the same
+// miner, or falls behind.
 type mining struct {
-	node  *fullNode
+	nodes []*fullNode
 	miner address.Address
 	epoch time.Duration
 	log   *slog.Logger
@@ -30,11 +33,15 @@ type mining struct {
 	paused    bool
 	empty     bool // blocks get no messages
 	nulls     schedule.Nulls
-	base      types.TipSetKey // head at the last try
-	tried     abi.ChainEpoch  // epochs after base that got no block
 	made      map[place]bool
 	grew      time.Time // when mining last did what it should
 	lastError error
+}
+
+// turn is how far a mining node is.
+type turn struct {
+	base  types.TipSetKey // head at the last try
+	tried abi.ChainEpoch  // epochs after base that got no block
 }
 
 // place is where a block was made. A second one at the same place would have the same ticket, and a miner's second block of
@@ -44,8 +51,8 @@ type place struct {
 	epoch   abi.ChainEpoch
 }
 
-func newMining(node *fullNode, miner address.Address, epoch time.Duration, log *slog.Logger) *mining {
-	return &mining{node: node, miner: miner, epoch: epoch, log: log, made: map[place]bool{}, grew: time.Now()}
+func newMining(nodes []*fullNode, miner address.Address, epoch time.Duration, log *slog.Logger) *mining {
+	return &mining{nodes: nodes, miner: miner, epoch: epoch, log: log, made: map[place]bool{}, grew: time.Now()}
 }
 
 // run mines until ctx ends. It gives up when nothing succeeded for stallLimit.
@@ -81,48 +88,64 @@ func (m *mining) tick(ctx context.Context) error {
 	return nil
 }
 
-// advance makes the block of the next epoch, if it is to have one and the miner wins it.
+// advance lets one epoch pass on every chain that there is.
 func (m *mining) advance(ctx context.Context) error {
 	if m.paused {
 		return nil
 	}
-	head, err := m.head(ctx)
-	if err != nil {
-		return err
-	}
-	epoch := head.Height() + m.tried + 1
-	if m.nulls.Has(int64(epoch)) {
-		m.tried++
-		return nil
-	}
-	block, err := m.producer().block(ctx, head, epoch, !m.empty)
-	if err != nil {
-		return fmt.Errorf("epoch %d: %w", epoch, err)
-	}
-	m.tried++
-	if block == nil {
-		return nil
-	}
-	m.made[place{head.Key(), epoch}] = true
-	if err := m.node.api.SyncSubmitBlock(ctx, block); err != nil {
-		return fmt.Errorf("submitting the block of epoch %d: %w", epoch, err)
+	for _, n := range m.nodes {
+		if n.mines() {
+			if err := m.mine(ctx, n); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
-// head returns the tipset to mine on.
-func (m *mining) head(ctx context.Context) (*types.TipSet, error) {
-	head, err := m.node.api.ChainHead(ctx)
+// mine makes the block of the next epoch of a node's chain, if it is to have one and the miner wins it.
+func (m *mining) mine(ctx context.Context, n *fullNode) error {
+	head, err := n.head(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("asking for the head: %w", err)
+		return err
 	}
-	if head.Key() != m.base {
-		m.base, m.tried = head.Key(), 0
+	at := place{head.Key(), head.Height() + n.turn.tried + 1}
+	if m.nulls.Has(int64(at.epoch)) || m.made[at] {
+		n.turn.tried++
+		return nil
 	}
-	return head, nil
+	block, err := m.producer(n).block(ctx, head, at.epoch, !m.empty)
+	if err != nil {
+		return fmt.Errorf("epoch %d: %w", at.epoch, err)
+	}
+	n.turn.tried++
+	if block == nil {
+		return nil
+	}
+	m.made[at] = true
+	if err := n.api.SyncSubmitBlock(ctx, block); err != nil {
+		return fmt.Errorf("submitting the block of epoch %d: %w", at.epoch, err)
+	}
+	for _, other := range m.followers(n) {
+		if err := other.follow(ctx, n, block); err != nil {
+			return fmt.Errorf("passing on the block of epoch %d: %w", at.epoch, err)
+		}
+	}
+	return nil
 }
 
-func (m *mining) producer() producer { return producer{m.node.api, m.miner} }
+// followers lists the nodes that have the chain of n: one that is cut off has a chain for itself.
+func (m *mining) followers(n *fullNode) []*fullNode {
+	var list []*fullNode
+	for i, other := range m.nodes {
+		if i > 0 && !other.cut && n == m.nodes[0] {
+			list = append(list, other)
+		}
+	}
+	return list
+}
+
+func (m *mining) producer(n *fullNode) producer { return producer{n.api, m.miner} }
 
 // setMining lets the chain stand still, or go on: no epoch passes meanwhile.
 func (m *mining) setMining(on bool) {
@@ -143,11 +166,11 @@ func (m *mining) setIncluding(on bool) {
 func (m *mining) nullRounds(ctx context.Context, ask nullRoundsAsk) (nullRoundsAnswer, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	head, err := m.head(ctx)
+	head, err := m.nodes[0].head(ctx)
 	if err != nil {
 		return nullRoundsAnswer{}, err
 	}
-	last := int64(head.Height() + m.tried)
+	last := int64(head.Height() + m.nodes[0].turn.tried)
 	if err := ask.check(last); err != nil {
 		return nullRoundsAnswer{}, err
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/filecoin-project/go-address"
 	"github.com/filecoin-project/go-state-types/abi"
 	"github.com/filecoin-project/go-state-types/big"
+	"github.com/ipfs/go-cid"
 
 	"github.com/filecoin-project/lotus/api/v1api"
 	"github.com/filecoin-project/lotus/chain/types"
@@ -36,10 +37,10 @@ type outgoing struct {
 }
 
 // send signs the message and pushes it. Its sender, nonce and fees are the outbox's.
-func (o *outbox) send(ctx context.Context, m *types.Message, ts *types.TipSet) (string, error) {
+func (o *outbox) send(ctx context.Context, m *types.Message, ts *types.TipSet) (cid.Cid, error) {
 	nonce, err := o.landed(ctx, ts)
 	if err != nil {
-		return "", err
+		return cid.Undef, err
 	}
 	if n := len(o.sent); n > 0 {
 		nonce = max(nonce, o.sent[n-1].message.Message.Nonce+1)
@@ -47,18 +48,18 @@ func (o *outbox) send(ctx context.Context, m *types.Message, ts *types.TipSet) (
 	m.From, m.Nonce, m.GasFeeCap, m.GasPremium = o.from, nonce, outboxFeeCap, outboxPremium
 	block, err := m.ToStorageBlock()
 	if err != nil {
-		return "", fmt.Errorf("encoding the message: %w", err)
+		return cid.Undef, fmt.Errorf("encoding the message: %w", err)
 	}
 	signature, err := o.node.WalletSign(ctx, o.from, block.Cid().Bytes())
 	if err != nil {
-		return "", fmt.Errorf("signing the message: %w", err)
+		return cid.Undef, fmt.Errorf("signing the message: %w", err)
 	}
 	signed := &types.SignedMessage{Message: *m, Signature: *signature}
 	if _, err := o.node.MpoolPush(ctx, signed); err != nil {
-		return "", fmt.Errorf("pushing the message: %w", err)
+		return cid.Undef, fmt.Errorf("pushing the message: %w", err)
 	}
 	o.sent = append(o.sent, &outgoing{signed, ts.Height()})
-	return signed.Cid().String(), nil
+	return signed.Cid(), nil
 }
 
 // tend pushes again what has not landed for a while. The pool refuses what it has.

@@ -27,7 +27,8 @@ func (m *mining) reorg(ctx context.Context, ask reorgAsk) (reorgAnswer, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	head, err := m.head(ctx)
+	first := m.nodes[0]
+	head, err := first.head(ctx)
 	if err != nil {
 		return reorgAnswer{}, err
 	}
@@ -39,17 +40,20 @@ func (m *mining) reorg(ctx context.Context, ask reorgAsk) (reorgAnswer, error) {
 	if err != nil {
 		return reorgAnswer{}, err
 	}
-	tip, err := m.branch(ctx, base, from, !m.empty && !ask.DropMessages)
+	branch, err := m.branch(ctx, first, base, from, !m.empty && !ask.DropMessages)
 	if err != nil {
 		return reorgAnswer{}, err
 	}
-	if err := m.node.take(ctx, tip); err != nil {
-		return reorgAnswer{}, err
-	}
+	tip := branch[len(branch)-1]
 	answer := reorgAnswer{From: from, Fork: fork, Common: base.Height(), To: tip.Height(), Messages: len(forgotten)}
-	if ask.DropMessages {
-		if answer.Dropped, err = m.node.drop(ctx, tip, forgotten); err != nil {
+	for _, n := range append([]*fullNode{first}, m.followers(first)...) {
+		if err := n.adopt(ctx, first, branch); err != nil {
 			return answer, err
+		}
+		if ask.DropMessages {
+			if answer.Dropped, err = n.drop(ctx, tip, forgotten); err != nil {
+				return answer, err
+			}
 		}
 	}
 	m.log.Info("reorg", "from", from, "fork", fork, "to", tip.Height(), "messages", len(forgotten), "dropped", answer.Dropped)
@@ -62,7 +66,7 @@ func (m *mining) forget(ctx context.Context, head *types.TipSet, fork abi.ChainE
 	ts := head
 	for ts.Height() > fork {
 		for _, block := range ts.Cids() {
-			held, err := m.node.api.ChainGetBlockMessages(ctx, block)
+			held, err := m.nodes[0].api.ChainGetBlockMessages(ctx, block)
 			if err != nil {
 				return nil, nil, fmt.Errorf("reading the messages of epoch %d: %w", ts.Height(), err)
 			}
@@ -71,7 +75,7 @@ func (m *mining) forget(ctx context.Context, head *types.TipSet, fork abi.ChainE
 				messages = append(messages, &m.Message)
 			}
 		}
-		parent, err := m.node.api.ChainGetTipSet(ctx, ts.Parents())
+		parent, err := m.nodes[0].api.ChainGetTipSet(ctx, ts.Parents())
 		if err != nil {
 			return nil, nil, fmt.Errorf("reading the parent of epoch %d: %w", ts.Height(), err)
 		}
@@ -80,16 +84,17 @@ func (m *mining) forget(ctx context.Context, head *types.TipSet, fork abi.ChainE
 	return ts, messages, nil
 }
 
-// branch mines on base until the chain is higher than an epoch. Its first block is at an epoch at which none was made on
-// this base before, so that all of its tickets are new.
-func (m *mining) branch(ctx context.Context, base *types.TipSet, above abi.ChainEpoch, including bool) (*types.TipSet, error) {
+// branch mines on base until the chain is higher than an epoch, beside the node's head. Its first block is at an epoch at
+// which none was made on this base before, so that all of its tickets are new.
+func (m *mining) branch(ctx context.Context, n *fullNode, base *types.TipSet, above abi.ChainEpoch, including bool) ([]*types.TipSet, error) {
+	var branch []*types.TipSet
 	tip := base
 	for epoch := base.Height() + 1; tip.Height() <= above; epoch++ {
 		at := place{tip.Key(), epoch}
 		if m.made[at] || m.nulls.Has(int64(epoch)) {
 			continue
 		}
-		block, err := m.producer().block(ctx, tip, epoch, including)
+		block, err := m.producer(n).block(ctx, tip, epoch, including)
 		if err != nil {
 			return nil, fmt.Errorf("mining the branch at epoch %d: %w", epoch, err)
 		}
@@ -97,9 +102,10 @@ func (m *mining) branch(ctx context.Context, base *types.TipSet, above abi.Chain
 		if block == nil {
 			continue
 		}
-		if tip, err = m.node.keep(ctx, block); err != nil {
+		if tip, err = n.keep(ctx, block); err != nil {
 			return nil, fmt.Errorf("keeping the block of epoch %d: %w", epoch, err)
 		}
+		branch = append(branch, tip)
 	}
-	return tip, nil
+	return branch, nil
 }

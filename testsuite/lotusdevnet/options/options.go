@@ -19,6 +19,8 @@ type Options struct {
 	Dir        string        // of all files
 	Listen     string        // host:port of the JSON-RPC
 	Sectors    int           // of 2 KiB
+	Nodes      int           // full nodes of the network
+	Addresses  bool          // the miner's owner, worker and control address are three
 	Epoch      time.Duration // by the wall clock
 	Parameters string        // folder of the Groth16 parameters
 	LogLevel   string        // of Lotus
@@ -31,6 +33,8 @@ func Parse(args []string, parameters string) (Options, error) {
 	f.StringVar(&o.Dir, "dir", "", "`folder` for all files of the chain; created (required)")
 	f.StringVar(&o.Listen, "listen", "127.0.0.1:0", "`address` of the node's JSON-RPC; port 0: any free one")
 	f.IntVar(&o.Sectors, "sectors", 96, "2 KiB sectors of the miner; two make a partition, and 96 fill nearly all of the 48 deadlines")
+	f.IntVar(&o.Nodes, "nodes", 1, "full nodes, 1 to 4; all hold the miner's keys, and the others follow the first")
+	f.BoolVar(&o.Addresses, "addresses", false, "give the miner an owner and a control address of their own; without, its worker is its owner")
 	f.DurationVar(&o.Epoch, "epoch", 150*time.Millisecond, "wall-clock `time` of an epoch; block timestamps say 30 s whatever it is")
 	f.StringVar(&o.Parameters, "parameters", parameters, "`folder` of the Groth16 parameters, the same as the prover's")
 	f.StringVar(&o.LogLevel, "log-level", "error", "of Lotus: debug, info, warn or error")
@@ -54,6 +58,9 @@ func (o *Options) check() error {
 	}
 	if o.Sectors < 2 || o.Sectors > 960 {
 		return fmt.Errorf("--sectors %d: must be 2 to 960; Lotus mines with the power of at least one partition, and each sector costs start-up time", o.Sectors)
+	}
+	if o.Nodes < 1 || o.Nodes > 4 {
+		return fmt.Errorf("--nodes %d: must be 1 to 4; each executes every block", o.Nodes)
 	}
 	if o.Epoch < 20*time.Millisecond || o.Epoch > 30*time.Second {
 		return fmt.Errorf("--epoch %s: must be 20ms to 30s", o.Epoch)

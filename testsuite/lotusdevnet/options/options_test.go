@@ -21,7 +21,7 @@ func TestParse(t *testing.T) {
 	dir := parameters(t)
 	o, err := Parse([]string{"--dir", "d", "--sectors", "4", "--epoch", "300ms"}, dir)
 	require.NoError(t, err)
-	require.Equal(t, Options{Dir: "d", Listen: "127.0.0.1:0", Sectors: 4, Epoch: 300 * time.Millisecond, Parameters: dir, LogLevel: "error"}, o)
+	require.Equal(t, Options{Dir: "d", Listen: "127.0.0.1:0", Sectors: 4, Nodes: 1, Epoch: 300 * time.Millisecond, Parameters: dir, LogLevel: "error"}, o)
 
 	_, err = Parse([]string{"--help"}, dir)
 	require.ErrorIs(t, err, flag.ErrHelp)
@@ -39,6 +39,7 @@ func TestParseNamesWhatIsWrong(t *testing.T) {
 		{"an argument", []string{"--dir", "d", "x"}, dir, `unexpected argument "x"`},
 		{"an unknown flag", []string{"--dri", "d"}, dir, "-dri"},
 		{"no partition", []string{"--dir", "d", "--sectors", "1"}, dir, "--sectors 1: must be 2 to 960"},
+		{"no node", []string{"--dir", "d", "--nodes", "0"}, dir, "--nodes 0: must be 1 to 4"},
 		{"no time for an epoch", []string{"--dir", "d", "--epoch", "1ms"}, dir, "--epoch 1ms: must be"},
 		{"no port", []string{"--dir", "d", "--listen", "localhost"}, dir, `--listen "localhost"`},
 		{"an unknown log level", []string{"--dir", "d", "--log-level", "loud"}, dir, `--log-level "loud"`},
