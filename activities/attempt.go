@@ -243,7 +243,7 @@ func (a *attempt) wanted(ctx context.Context) standing {
 
 // proven reads from the workflow's memo whether all partitions of a job are past proving: another attempt was faster.
 func proven(info *workflowpb.WorkflowExecutionInfo, job post.Job) bool {
-	board, ok := boardOf(info)
+	board, ok := BoardOf(info)
 	if !ok {
 		return false
 	}

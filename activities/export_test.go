@@ -14,10 +14,9 @@ func BeatEvery(p *Prover, interval time.Duration) { p.every = interval }
 
 // Decisions without Temporal, for tables, and one look of a Balance.
 var (
-	MayRepeat   = mayRepeat
-	AllAvoided  = allAvoided
-	PartitionOf = partitionOf
-	Look        = (*Balance).look
+	MayRepeat  = mayRepeat
+	AllAvoided = allAvoided
+	Look       = (*Balance).look
 )
 
 // Shares says whether two attempts of a job, of these runs of its workflow, take part in one proof.

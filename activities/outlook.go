@@ -250,7 +250,7 @@ func (l *Outlooks) endedSince(ctx context.Context, since time.Time) (ended []pos
 			WorkflowID: info.GetExecution().GetWorkflowId(), RunID: info.GetExecution().GetRunId(), Status: info.GetStatus().String(), ClosedAt: info.GetCloseTime().AsTime(),
 		}
 		var known bool
-		if d.Result, known = boardOf(info); !known { // it ended before it had shown anything
+		if d.Result, known = BoardOf(info); !known { // it ended before it had shown anything
 			var err error
 			if d.Deadline.Miner, d.Deadline.PeriodStart, d.Deadline.Index, err = post.ParseWorkflowID(d.WorkflowID); err != nil {
 				return

@@ -156,7 +156,7 @@ type board struct {
 func (b *Balance) boards(ctx context.Context) (boards []board, err error) {
 	for _, kind := range []string{workflows.NameDeadlineWorkflow, workflows.NameComputeWorkflow} {
 		err = listRunning(ctx, b.Temporal, kind, func(info *workflowpb.WorkflowExecutionInfo) {
-			result, ok := boardOf(info)
+			result, ok := BoardOf(info)
 			if !ok {
 				return // it has no job yet
 			}
@@ -171,8 +171,8 @@ func (b *Balance) boards(ctx context.Context) (boards []board, err error) {
 	return boards, nil
 }
 
-// boardOf is a deadline as its workflow shows it, if it has shown anything yet.
-func boardOf(info *workflowpb.WorkflowExecutionInfo) (result post.Result, ok bool) {
+// BoardOf is a deadline as its workflow's memo shows it, if it has shown anything yet.
+func BoardOf(info *workflowpb.WorkflowExecutionInfo) (result post.Result, ok bool) {
 	payload := info.GetMemo().GetFields()[workflows.MemoBoard]
 	if payload == nil || converter.GetDefaultDataConverter().FromPayload(payload, &result) != nil {
 		return post.Result{}, false
@@ -222,7 +222,7 @@ func (b *Balance) jobs(ctx context.Context, boards []board) (found jobs, err err
 			boards[i].unread = true
 			return fmt.Errorf("describing %s: %w", boards[i].workflow, err)
 		}
-		if newer, ok := boardOf(described.GetWorkflowExecutionInfo()); ok {
+		if newer, ok := BoardOf(described.GetWorkflowExecutionInfo()); ok {
 			boards[i].Result = newer
 		}
 		failing, fails := failingTask(described)
@@ -261,7 +261,7 @@ func (b *Balance) jobs(ctx context.Context, boards []board) (found jobs, err err
 func (b board) started(a *workflowpb.PendingActivityInfo, now time.Time) startedJob {
 	var progress post.Progress
 	_ = converter.GetDefaultDataConverter().FromPayloads(a.GetHeartbeatDetails(), &progress) // none yet: an empty one
-	partition, known := partitionOf(a.GetActivityId())
+	partition, known := PartitionOf(a.GetActivityId())
 	if !known {
 		partition = progress.Partition
 	}
@@ -275,13 +275,14 @@ func (b board) started(a *workflowpb.PendingActivityInfo, now time.Time) started
 	return job
 }
 
-// patientAttempts is how many attempts of a workflow task are nothing to speak of: a daemon that is killed costs one.
-const patientAttempts = 2
+// PatientAttempts is how many attempts of a workflow task are nothing to speak of: a daemon that is killed costs one. After more than that its
+// code fails.
+const PatientAttempts = 2
 
 // failingTask says whether a workflow does not go on because its code fails.
 func failingTask(described *workflowservice.DescribeWorkflowExecutionResponse) (failing post.FailingWorkflow, fails bool) {
 	task, info := described.GetPendingWorkflowTask(), described.GetWorkflowExecutionInfo()
-	if task.GetAttempt() <= patientAttempts || info.GetStatus() != enums.WORKFLOW_EXECUTION_STATUS_RUNNING {
+	if task.GetAttempt() <= PatientAttempts || info.GetStatus() != enums.WORKFLOW_EXECUTION_STATUS_RUNNING {
 		return failing, false
 	}
 	failing = post.FailingWorkflow{
@@ -300,7 +301,7 @@ func (b *Balance) waits(ctx context.Context, of board, a *workflowpb.PendingActi
 		job, err = b.recover(ctx, job, event)
 		return job, err == nil, err
 	}
-	index, ok := partitionOf(a.GetActivityId())
+	index, ok := PartitionOf(a.GetActivityId())
 	at := slices.IndexFunc(of.Partitions, func(p post.PartitionResult) bool { return p.Index == index })
 	if !ok || at < 0 || of.Size == 0 {
 		return job, false, nil
@@ -340,8 +341,8 @@ func timeLeft(a *workflowpb.PendingActivityInfo, now time.Time) time.Duration {
 	}
 }
 
-// partitionOf reads the partition from the ID of a proof's activity, prove-<partition>-<n>; of several that are proven together it is the first.
-func partitionOf(activityID string) (uint64, bool) {
+// PartitionOf reads the partition from the ID of a proof's activity, prove-<partition>-<n>; of several that are proven together it is the first.
+func PartitionOf(activityID string) (uint64, bool) {
 	rest, ok := strings.CutPrefix(activityID, "prove-")
 	if !ok {
 		return 0, false

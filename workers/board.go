@@ -103,22 +103,15 @@ func rowOf(info *workflowpb.WorkflowExecutionInfo) Row {
 	if info.GetCloseTime() != nil {
 		row.Closed = info.GetCloseTime().AsTime()
 	}
-	readBoard(info, &row)
+	if board, shown := activities.BoardOf(info); shown {
+		row.Board = board
+	}
 	if row.Board.Deadline == (post.Deadline{}) {
 		d := &row.Board.Deadline
 		d.Miner, d.PeriodStart, d.Index, _ = post.ParseWorkflowID(row.WorkflowID)
 		row.Board.State = post.StateWaiting
 	}
 	return row
-}
-
-func readBoard(info *workflowpb.WorkflowExecutionInfo, row *Row) {
-	if payload := info.GetMemo().GetFields()[workflows.MemoBoard]; payload != nil {
-		var board post.Result
-		if converter.GetDefaultDataConverter().FromPayload(payload, &board) == nil {
-			row.Board = board
-		}
-	}
 }
 
 // ReadRow describes the latest run of a deadline's workflow: as it is at this moment, which visibility lists later. Its status is empty if
@@ -160,7 +153,9 @@ func (r *Row) take(described *workflowservice.DescribeWorkflowExecutionResponse)
 	if info.GetCloseTime() != nil {
 		r.Closed = info.GetCloseTime().AsTime()
 	}
-	readBoard(info, r)
+	if board, shown := activities.BoardOf(info); shown {
+		r.Board = board
+	}
 	r.TaskAttempt = described.GetPendingWorkflowTask().GetAttempt()
 	r.Jobs = nil
 	for _, a := range described.GetPendingActivities() {
@@ -184,15 +179,10 @@ func runningOf(a *workflowpb.PendingActivityInfo) RunningJob {
 	}
 	_ = converter.GetDefaultDataConverter().FromPayloads(a.GetHeartbeatDetails(), &job.Progress) // none yet: an empty one
 	job.Partition = job.Progress.Partition
-	if partition, issued := uint64(0), 0; scans(a.GetActivityId(), "prove-%d-%d", &partition, &issued) {
+	if partition, named := activities.PartitionOf(a.GetActivityId()); named {
 		job.Partition = partition
 	}
 	return job
-}
-
-func scans(text, format string, into ...any) bool {
-	n, err := fmt.Sscanf(text, format, into...)
-	return err == nil && n == len(into)
 }
 
 // Card names the card that works on a partition, with its phase, or the one that proved it.

@@ -87,16 +87,27 @@ func ReadHead(ctx context.Context, temporal client.Client, miners []Watched) (He
 	return Head{}, nil
 }
 
-// headOf reads the head out of a MinerWorkflow's activities. The heartbeat stays when the daemon that made it dies.
+// headOf reads the head out of a MinerWorkflow's activities.
 func headOf(pending []*workflowpb.PendingActivityInfo, epochDuration time.Duration) Head {
-	for _, a := range pending {
-		if a.GetActivityType().GetName() != workflows.ActivityWatchDeadlines || a.GetLastHeartbeatTime() == nil {
-			continue
-		}
-		var seen activities.Seen
-		if converter.GetDefaultDataConverter().FromPayloads(a.GetHeartbeatDetails(), &seen) == nil && seen.Head > 0 {
-			return Head{Epoch: seen.Head, At: a.GetLastHeartbeatTime().AsTime(), EpochDuration: cmp.Or(epochDuration, seen.EpochDuration)}
-		}
+	watching, seen := watchingOf(pending)
+	if seen == nil || seen.Head <= 0 {
+		return Head{}
 	}
-	return Head{}
+	return Head{Epoch: seen.Head, At: watching.GetLastHeartbeatTime().AsTime(), EpochDuration: cmp.Or(epochDuration, seen.EpochDuration)}
+}
+
+// watchingOf finds the activity among a MinerWorkflow's that watches, and what it has said last: nil if nothing that can be read. Its
+// heartbeat stays when the daemon that made it dies.
+func watchingOf(pending []*workflowpb.PendingActivityInfo) (watching *workflowpb.PendingActivityInfo, seen *activities.Seen) {
+	i := slices.IndexFunc(pending, func(a *workflowpb.PendingActivityInfo) bool {
+		return a.GetActivityType().GetName() == workflows.ActivityWatchDeadlines
+	})
+	if i < 0 {
+		return nil, nil
+	}
+	var said activities.Seen
+	if pending[i].GetLastHeartbeatTime() == nil || converter.GetDefaultDataConverter().FromPayloads(pending[i].GetHeartbeatDetails(), &said) != nil {
+		return pending[i], nil
+	}
+	return pending[i], &said
 }

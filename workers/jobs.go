@@ -10,6 +10,7 @@ import (
 	"github.com/filecoin-project/go-state-types/abi"
 	enums "go.temporal.io/api/enums/v1"
 
+	"posthaste/activities"
 	"posthaste/post"
 )
 
@@ -198,13 +199,10 @@ func stateOf(stage post.State, skipped int, row Row, run *RunningJob) string {
 	return JobSucceed
 }
 
-// stuckAfter attempts a workflow task is not just late.
-const stuckAfter = 3
-
 // trouble is what is wrong with the workflow itself.
 func (r Row) trouble() string {
 	switch {
-	case r.Status == running && r.TaskAttempt >= stuckAfter:
+	case r.Status == running && r.TaskAttempt > activities.PatientAttempts:
 		return fmt.Sprintf("its workflow does not get on: its workflow task is at attempt %d; look at it in the Web UI, and whether all daemons are of one version", r.TaskAttempt)
 	case r.Status == running, r.Board.State.Final():
 		return ""

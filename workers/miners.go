@@ -30,24 +30,24 @@ const MinerFailed = "Failed"
 
 // MinerView is a miner as Temporal shows it to everybody: no daemon has to run.
 type MinerView struct {
-	Miner     string         `json:"miner"`
-	State     string         `json:"state"`               // Watching, Paused, Removed or MinerFailed
-	Why       string         `json:"why,omitempty"`       // it is paused or removed, or failed
-	Head      abi.ChainEpoch `json:"head,omitempty"`      // of the chain, as the daemon that watches saw it last; 0: none has yet
-	Seen      time.Time      `json:"seen,omitzero"`       // when that daemon said so
-	Problem   string         `json:"problem,omitempty"`   // of that daemon with watching
-	NamedBy   string         `json:"named_by,omitempty"`  // the daemon whose file named it last, as far back as was looked
-	NamedAt   time.Time      `json:"named_at,omitzero"`   // when
-	Unnamed   bool           `json:"unnamed,omitempty"`   // no daemon's file names it (any more), or no daemon runs
-	Settings  post.Settings  `json:"settings"`            // as the miner's workflow has them
-	Deadlines []OpenDeadline `json:"deadlines,omitempty"` // whose workflows run, the earliest Close first
-	Epoch     time.Duration  `json:"epoch_duration"`      // wall-clock time of an epoch; 0: not known
-	ID        abi.ActorID    `json:"-"`
+	Miner     string          `json:"miner"`
+	State     string          `json:"state"`               // Watching, Paused, Removed or MinerFailed
+	Why       string          `json:"why,omitempty"`       // it is paused or removed, or failed
+	Head      abi.ChainEpoch  `json:"head,omitempty"`      // of the chain, as the daemon that watches saw it last; 0: none has yet
+	Seen      time.Time       `json:"seen,omitzero"`       // when that daemon said so
+	Problem   string          `json:"problem,omitempty"`   // of that daemon with watching
+	NamedBy   string          `json:"named_by,omitempty"`  // the daemon whose file named it last, as far back as was looked
+	NamedAt   time.Time       `json:"named_at,omitzero"`   // when
+	Unnamed   bool            `json:"unnamed,omitempty"`   // no daemon's file names it (any more), or no daemon runs
+	Settings  post.Settings   `json:"settings"`            // as the miner's workflow has them
+	Deadlines []MinerDeadline `json:"deadlines,omitempty"` // whose workflows run, the earliest Close first
+	Epoch     time.Duration   `json:"epoch_duration"`      // wall-clock time of an epoch; 0: not known
+	ID        abi.ActorID     `json:"-"`
 	run       *commonpb.WorkflowExecution
 }
 
-// OpenDeadline is a deadline under way.
-type OpenDeadline struct {
+// MinerDeadline is a deadline of a miner that is under way.
+type MinerDeadline struct {
 	Deadline uint64         `json:"deadline"`
 	State    post.State     `json:"state"`
 	Open     abi.ChainEpoch `json:"open"`
@@ -75,7 +75,7 @@ func ReadMiners(ctx context.Context, c client.Client, namespace string, now time
 		v := &views[i]
 		for _, row := range rows {
 			if d := row.Board.Deadline; d.Miner == v.ID {
-				v.Deadlines = append(v.Deadlines, OpenDeadline{Deadline: d.Index, State: row.Board.State, Open: d.Open, Close: d.Close})
+				v.Deadlines = append(v.Deadlines, MinerDeadline{Deadline: d.Index, State: row.Board.State, Open: d.Open, Close: d.Close})
 			}
 		}
 		if v.State == MinerFailed {
@@ -140,7 +140,7 @@ func whyFailed(ctx context.Context, c client.Client, run *commonpb.WorkflowExecu
 	return err.Error()
 }
 
-// readWatching adds what the daemon says that watches the miner. The heartbeat stays when that daemon dies.
+// readWatching adds what the daemon says that watches the miner.
 func (v *MinerView) readWatching(ctx context.Context, c client.Client) error {
 	described, err := c.DescribeWorkflowExecution(ctx, v.run.GetWorkflowId(), "")
 	if notFound(err) {
@@ -149,17 +149,12 @@ func (v *MinerView) readWatching(ctx context.Context, c client.Client) error {
 	if err != nil {
 		return fmt.Errorf("describing %s: %w", v.run.GetWorkflowId(), err)
 	}
-	for _, a := range described.GetPendingActivities() {
-		if a.GetActivityType().GetName() != workflows.ActivityWatchDeadlines {
-			continue
-		}
-		var seen activities.Seen
-		if a.GetLastHeartbeatTime() != nil && converter.GetDefaultDataConverter().FromPayloads(a.GetHeartbeatDetails(), &seen) == nil {
-			v.Head, v.Seen, v.Problem, v.Epoch = seen.Head, a.GetLastHeartbeatTime().AsTime(), seen.Problem, cmp.Or(v.Epoch, seen.EpochDuration)
-		}
-		if v.Head == 0 && v.Problem == "" {
-			v.Problem = a.GetLastFailure().GetMessage()
-		}
+	watching, seen := watchingOf(described.GetPendingActivities())
+	if seen != nil {
+		v.Head, v.Seen, v.Problem, v.Epoch = seen.Head, watching.GetLastHeartbeatTime().AsTime(), seen.Problem, cmp.Or(v.Epoch, seen.EpochDuration)
+	}
+	if v.Head == 0 && v.Problem == "" {
+		v.Problem = watching.GetLastFailure().GetMessage()
 	}
 	return nil
 }

@@ -180,7 +180,7 @@ func shortAddress(address string) string {
 	return address[:8] + "…" + address[len(address)-6:]
 }
 
-func deadlinesCell(open []workers.OpenDeadline) string {
+func deadlinesCell(open []workers.MinerDeadline) string {
 	lines := make([]string, len(open))
 	for i, d := range open {
 		lines[i] = fmt.Sprintf("%d %s", d.Deadline, d.State)

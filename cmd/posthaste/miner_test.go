@@ -248,7 +248,7 @@ func TestMinerList(t *testing.T) {
 	require.Len(t, views, 5)
 	require.Equal(t, "sold", views[3].Why)
 	require.Equal(t, "h1@5-abc", views[0].NamedBy)
-	require.Equal(t, []workers.OpenDeadline{{Deadline: 7, State: post.StateProving, Open: 200, Close: 260}}, views[0].Deadlines)
+	require.Equal(t, []workers.MinerDeadline{{Deadline: 7, State: post.StateProving, Open: 200, Close: 260}}, views[0].Deadlines)
 	out, err = (&minersTemporal{fakeTemporal: fakeTemporal{t: t}}).run(t, "miner", "list", "--json")
 	require.NoError(t, err)
 	require.Equal(t, "[]\n", out)
