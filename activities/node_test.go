@@ -41,6 +41,8 @@ type node struct {
 	estimated  *chain.Message
 	sign       func(*chain.SignedMessage)
 	asked      int
+	baseFee    int64                     // attoFIL
+	nextNonce  uint64                    // of the pool; 0: as the chain's
 	without    map[address.Address]bool  // keys that its wallet has not
 	balances   map[address.Address]int64 // in FIL; others have 100
 	pending    []*chain.SignedMessage
@@ -146,7 +148,9 @@ func (n *node) fails(method string, err error) {
 }
 
 func (n *node) ChainHead(context.Context) (*chain.TipSet, error) {
-	return tipset(n.height), n.failing("ChainHead")
+	head := tipset(n.height)
+	head.Blocks[0].ParentBaseFee = abi.NewTokenAmount(n.baseFee)
+	return head, n.failing("ChainHead")
 }
 
 func (n *node) ChainGetTipSet(_ context.Context, key chain.TipSetKey) (*chain.TipSet, error) {
@@ -244,7 +248,7 @@ func (n *node) WalletHas(_ context.Context, key address.Address) (bool, error) {
 }
 
 func (n *node) MpoolGetNonce(_ context.Context, from address.Address) (uint64, error) {
-	return n.nonces[from], n.failing("MpoolGetNonce")
+	return max(n.nonces[from], n.nextNonce), n.failing("MpoolGetNonce")
 }
 
 func (n *node) MpoolPush(_ context.Context, message *chain.SignedMessage) (cid.Cid, error) {

@@ -31,6 +31,7 @@ func (d *Devnet) controlMux() http.Handler {
 		answer(w, map[string]bool{"including": true})
 	})
 	d.changeHandlers(mux)
+	d.marketHandlers(mux)
 	mux.HandleFunc("POST /shutdown", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, map[string]bool{"shutdown": true})
 		d.once.Do(func() { close(d.closing) })

@@ -64,7 +64,7 @@ func (c *Chain) estimate(m chain.Message, spec *chain.MessageSendSpec, key chain
 		m.GasPremium = big.NewInt(defaultPremium)
 	}
 	if m.GasFeeCap.Int == nil || m.GasFeeCap.IsZero() {
-		m.GasFeeCap = big.Add(raisedBaseFee(c.cfg.BaseFee), m.GasPremium)
+		m.GasFeeCap = big.Add(raisedBaseFee(c.baseFee), m.GasPremium)
 	}
 	if spec != nil && spec.MaxFee.Int != nil && spec.MaxFee.Sign() > 0 {
 		if most := big.Div(spec.MaxFee, big.NewInt(m.GasLimit)); m.GasFeeCap.GreaterThan(most) {

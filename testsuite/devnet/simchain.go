@@ -52,6 +52,8 @@ type Chain struct {
 	heads  map[chan []*chain.HeadChange]struct{}
 	empty  bool // blocks hold no messages
 
+	baseFee abi.TokenAmount // of the next tipset
+
 	changes []func(*state) // what the next tipset begins with
 }
 
@@ -64,6 +66,7 @@ func newChain(cfg Config, log *slog.Logger, w wallet, source maker, start *state
 	for id, a := range start.accounts {
 		c.ids[a.key] = id
 	}
+	c.baseFee = cfg.BaseFee
 	first := &block{before: start, applied: start, after: start, ticket: cfg.derive("ticket")}
 	c.seal(first, cfg.StartEpoch)
 	return c
@@ -84,7 +87,7 @@ func (c *Chain) seal(b *block, height abi.ChainEpoch) {
 	b.tipset = &chain.TipSet{
 		Cids: chain.TipSetKey{name}, Height: height,
 		Blocks: []*chain.BlockHeader{{
-			Miner: miner, Parents: parents, Height: height, ParentBaseFee: c.cfg.BaseFee,
+			Miner: miner, Parents: parents, Height: height, ParentBaseFee: c.baseFee,
 			Timestamp: c.genesis + c.cfg.blockDelay()*uint64(height),
 		}},
 	}
@@ -110,7 +113,7 @@ func (c *Chain) Mine() *chain.TipSet {
 	height := parent.height() + 1
 	b := &block{parent: parent, before: parent.after, ticket: c.cfg.derive("ticket", parent.ticket[:], number(height))}
 	if !c.empty {
-		b.messages = c.pool.take(height, c.cfg.BaseFee, func(from address.Address) uint64 { return b.before.accounts[c.ids[from]].nonce })
+		b.messages = c.pool.take(height, c.baseFee, func(from address.Address) uint64 { return b.before.accounts[c.ids[from]].nonce })
 	}
 	c.seal(b, height)
 	for _, m := range b.before.miners {
@@ -176,8 +179,8 @@ func (c *Chain) execute(b *block, st *state, signed *chain.SignedMessage) chain.
 			c.log.Warn("message failed on the chain", "epoch", b.height(), "to", m.To, "nonce", m.Nonce, "exit", abort.code, "reason", abort.reason)
 		}
 	}
-	tip := big.Min(m.GasPremium, big.Sub(m.GasFeeCap, c.cfg.BaseFee))
-	fee := big.Add(big.Mul(c.cfg.BaseFee, big.NewInt(receipt.GasUsed)), big.Mul(tip, big.NewInt(m.GasLimit)))
+	tip := big.Min(m.GasPremium, big.Sub(m.GasFeeCap, c.baseFee))
+	fee := big.Add(big.Mul(c.baseFee, big.NewInt(receipt.GasUsed)), big.Mul(tip, big.NewInt(m.GasLimit)))
 	sender.balance = big.Sub(sender.balance, fee)
 	st.accounts[from] = sender
 	c.record(b, signed, outcome, receipt)
@@ -186,6 +189,9 @@ func (c *Chain) execute(b *block, st *state, signed *chain.SignedMessage) chain.
 
 // invoke calls the actor that the message is for.
 func (c *Chain) invoke(b *block, st *state, from address.Address, m chain.Message) (*postOutcome, *actorError) {
+	if _, account := st.accounts[c.ids[m.To]]; account && m.Method == builtin.MethodSend {
+		return nil, nil // of no value: it only uses its nonce
+	}
 	id, err := address.IDFromAddress(m.To)
 	if err != nil {
 		return nil, abortf(exitcode.SysErrInvalidReceiver, "this chain has miner actors only: %v", err)

@@ -76,6 +76,32 @@ func (r *Rig) SetMining(ctx context.Context, on bool) error {
 // controlPatience is how long the chain may take for what it is asked: a reorg is done when it answers.
 const controlPatience = 30 * time.Second
 
+// SetBaseFee has the next tipset's base fee be so many times what it was at the chain's start.
+func (r *Rig) SetBaseFee(ctx context.Context, times float64) error {
+	_, err := r.control(ctx, http.MethodPost, "/base-fee", map[string]float64{"times": times})
+	return err
+}
+
+// DropMempool has the node forget all messages that are not in blocks, and says how many those were.
+func (r *Rig) DropMempool(ctx context.Context) (int, error) {
+	var dropped struct{ Dropped int }
+	data, err := r.control(ctx, http.MethodPost, "/drop-mempool", nil)
+	if err == nil {
+		err = json.Unmarshal(data, &dropped)
+	}
+	return dropped.Dropped, err
+}
+
+// Pool are the messages that wait in the node's pool.
+func (r *Rig) Pool(ctx context.Context) ([]devnet.PoolMessage, error) {
+	var pool []devnet.PoolMessage
+	data, err := r.control(ctx, http.MethodGet, "/pool", nil)
+	if err == nil {
+		err = json.Unmarshal(data, &pool)
+	}
+	return pool, err
+}
+
 // control asks the chain's control port.
 func (r *Rig) control(ctx context.Context, method, path string, body any) ([]byte, error) {
 	data, err := json.Marshal(body)
