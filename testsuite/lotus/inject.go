@@ -146,6 +146,9 @@ func (r *run) disturb(ctx context.Context, f *period.Injected) error {
 	case period.NodeStopped:
 		node := map[string]int{"node": f.Which}
 		return r.during(ctx, f.Epochs, "/stop-rpc", node, "/start-rpc", node)
+	case period.NodeBehind, period.NodeForked:
+		cut := map[string]any{"node": f.Which, "behind": f.Kind == period.NodeBehind}
+		return r.during(ctx, f.Epochs, "/cut", cut, "/join", map[string]int{"node": f.Which, "keep": 0})
 	case period.NothingTaken:
 		return r.during(ctx, f.Epochs, "/stop-including", nil, "/resume-including", nil)
 	case period.BaseFeeUp:

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/filecoin-project/go-address"
@@ -97,10 +99,22 @@ func (r *run) rigOptions() rig.Options {
 		flags = append(flags, "--nodes", fmt.Sprint(r.Nodes))
 	}
 	return rig.Options{Program: Program, Chain: flags, Workers: r.Workers, Cards: r.Cards, Policy: r.Policy, Idle: true, Before: func(g *rig.Rig) {
-		if others := g.Nodes()[1:]; len(others) > 0 {
-			g.Config.Chain = []string{fmt.Sprintf("nodes = %q", others)}
+		// The first node has the chain that counts. The last one is preferred, since it is that which can be cut off.
+		nodes := g.Nodes()
+		last := len(nodes) - 1
+		if g.Config.APIInfo = nodes[last]; last > 0 {
+			g.Config.Chain = []string{"nodes = " + list(nodes[:last])}
 		}
 	}}
+}
+
+// list writes strings as TOML has them.
+func list(values []string) string {
+	quoted := make([]string, len(values))
+	for i, v := range values {
+		quoted[i] = strconv.Quote(v)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
 // start reads the deadlines that come, makes the plan, and starts posthaste.

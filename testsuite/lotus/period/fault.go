@@ -28,6 +28,8 @@ const (
 
 	RPCPaused      Kind = "RPC away"
 	NodeStopped    Kind = "one node stopped"
+	NodeBehind     Kind = "one node behind"
+	NodeForked     Kind = "one node on a fork"
 	PoolDropped    Kind = "mempool dropped"
 	NothingTaken   Kind = "blocks without messages"
 	BaseFeeUp      Kind = "base fee driven up"
@@ -70,6 +72,9 @@ var kinds = map[Kind]struct {
 	ReorgDropped:   {landed, 1},
 	RPCPaused:      {challenge, 4},
 	NodeStopped:    {challenge, 4},
+	NodeBehind:     {challenge, -4},
+	// The ticket of the challenge epoch is the same on both sides then: which side a post is made on decides nothing.
+	NodeForked:     {challenge, 3},
 	NothingTaken:   {open, 2},
 	PoolDropped:    {open, 2},
 	BaseFeeUp:      {open, -4},
@@ -119,7 +124,7 @@ func (f Fault) String() string {
 		text += fmt.Sprintf(", %d epochs", f.Epochs)
 	}
 	switch f.Kind {
-	case DaemonKilled, WorkerKilled, NodeStopped:
+	case DaemonKilled, WorkerKilled, NodeStopped, NodeBehind, NodeForked:
 		text += fmt.Sprintf(", number %d", f.Which)
 	}
 	return text

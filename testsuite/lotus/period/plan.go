@@ -27,9 +27,10 @@ func Whole(seed uint64, s Shape) Plan {
 	p := Plan{Seed: seed, Deadlines: len(s.Sectors)}
 	var ofFiles, others []Kind
 	for _, k := range s.Kinds {
-		if (Fault{Kind: k}).OfFiles() {
+		switch {
+		case (Fault{Kind: k}).OfFiles():
 			ofFiles = append(ofFiles, k)
-		} else {
+		case s.Nodes > 1 || !ofNode(k):
 			others = append(others, k)
 		}
 	}
@@ -77,6 +78,9 @@ func files(random *rand.Rand, s Shape, kinds []Kind) []Fault {
 	return faults
 }
 
+// ofNode says whether a kind makes sense only where there is another node.
+func ofNode(k Kind) bool { return k == NodeStopped || k == NodeBehind || k == NodeForked }
+
 // whole is 1 if a kind takes a whole partition away.
 func whole(k Kind) int {
 	if k == PartitionHidden {
@@ -101,6 +105,8 @@ func other(random *rand.Rand, s Shape, kind Kind, deadline int) Fault {
 		f.Epochs = between(10, 25)
 	case NodeStopped:
 		f.Epochs, f.Which = between(10, 25), random.IntN(max(s.Nodes, 1))
+	case NodeBehind, NodeForked:
+		f.Epochs, f.Which = between(15, 30), 1 // the first node has the chain that counts
 	case NothingTaken:
 		f.Epochs = between(8, 20)
 	case BaseFeeUp:
@@ -116,6 +122,6 @@ func other(random *rand.Rand, s Shape, kind Kind, deadline int) Fault {
 // All kinds.
 var All = []Kind{
 	SectorHidden, SectorTruncated, SectorFlipped, PartitionHidden,
-	NullChallenge, NullOpen, NullLast, ReorgChallenge, ReorgOpen, ReorgLanded, ReorgDropped, RPCPaused, NodeStopped, PoolDropped,
+	NullChallenge, NullOpen, NullLast, ReorgChallenge, ReorgOpen, ReorgLanded, ReorgDropped, RPCPaused, NodeStopped, NodeBehind, NodeForked, PoolDropped,
 	NothingTaken, BaseFeeUp, DaemonKilled, WorkerKilled, CardKilled, TemporalKilled,
 }
