@@ -32,13 +32,14 @@ type Outlooks struct {
 	Log      *slog.Logger
 	Closed   time.Duration // how long ago a deadline's workflow may have ended to be of interest; 0 means an hour
 
-	miners  map[abi.ActorID]post.Settings     // as their workflows have them
-	askedAt time.Time                         // when those, and all workflows' tasks, were read last
-	failing []post.FailingWorkflow            // among the workflows that have no job
-	watched []post.MinerOutlook               // how miners are watched
-	lost    map[abi.ActorID]post.MinerOutlook // miners whose workflows have ended; nil before the first look
-	ended   map[string]post.ClosedDeadline    // runs of deadlines that were seen closed; nil before the first look
-	endedAt time.Time                         // when those were listed last
+	miners     map[abi.ActorID]post.Settings     // as their workflows have them
+	askedAt    time.Time                         // when those, and all workflows' tasks, were read last
+	failing    []post.FailingWorkflow            // among the workflows that have no job
+	watched    []post.MinerOutlook               // how miners are watched
+	recoveries []post.RecoveryState              // how their faulty sectors stand
+	lost       map[abi.ActorID]post.MinerOutlook // miners whose workflows have ended; nil before the first look
+	ended      map[string]post.ClosedDeadline    // runs of deadlines that were seen closed; nil before the first look
+	endedAt    time.Time                         // when those were listed last
 }
 
 const (
@@ -80,7 +81,7 @@ func (l *Outlooks) Read(ctx context.Context) (post.Outlook, error) {
 	}
 	o.Closed = closed
 	o.Failing = merged(read.jobs.failing, l.failing)
-	o.Miners = l.watched
+	o.Miners, o.Recoveries = l.watched, l.recoveries
 	moves := plan(read.snap.with(read.jobs.waiting, read.jobs.running), read.jobs.waiting, l.Balance.Fleet.Forecast)
 	o.Stuck = stuck(moves, read.boards)
 	o.Deadlines = l.open(read, moves, o)
@@ -271,12 +272,14 @@ func (l *Outlooks) ask(ctx context.Context, now time.Time, boards []board) error
 	}
 	ours := []string{
 		workflows.NameMinerWorkflow, workflows.NameDeadlineWorkflow, workflows.NameSenderWorkflow, workflows.NameWorkerWorkflow, workflows.NameFleetWorkflow, workflows.NameAlertWorkflow,
+		workflows.NameRecoveryWorkflow,
 	}
 	described := map[string]bool{}
 	for _, b := range boards {
 		described[b.workflow] = b.proving() && !b.unread
 	}
 	miners := map[abi.ActorID]post.Settings{}
+	var recoveries []post.RecoveryState
 	var all []*workflowpb.WorkflowExecutionInfo
 	query := fmt.Sprintf("WorkflowType IN ('%s') AND ExecutionStatus = 'Running'", strings.Join(ours, "', '"))
 	err := list(ctx, l.Temporal, query, func(info *workflowpb.WorkflowExecutionInfo) {
@@ -287,6 +290,9 @@ func (l *Outlooks) ask(ctx context.Context, now time.Time, boards []board) error
 		payload := info.GetMemo().GetFields()[workflows.MemoMiner]
 		if payload != nil && converter.GetDefaultDataConverter().FromPayload(payload, &state) == nil {
 			miners[state.Miner] = state.Settings
+		}
+		if s, ok := recoveryOf(info); ok {
+			recoveries = append(recoveries, s)
 		}
 	})
 	if err != nil {
@@ -327,7 +333,8 @@ func (l *Outlooks) ask(ctx context.Context, now time.Time, boards []board) error
 	}
 	watched = slices.AppendSeq(watched, maps.Values(lost))
 	slices.SortFunc(watched, func(a, b post.MinerOutlook) int { return cmp.Compare(a.Miner, b.Miner) })
-	l.miners, l.failing, l.watched, l.lost, l.askedAt = miners, failing, watched, lost, now
+	slices.SortFunc(recoveries, func(a, b post.RecoveryState) int { return cmp.Compare(a.Miner, b.Miner) })
+	l.miners, l.failing, l.watched, l.lost, l.askedAt, l.recoveries = miners, failing, watched, lost, now, recoveries
 	return nil
 }
 

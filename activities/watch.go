@@ -106,6 +106,7 @@ type watching struct {
 	head      *chain.TipSet       // the last one
 	headAt    time.Time           // when it came
 	looked    chan struct{}       // closed when the first look is over
+	ensured   time.Time           // when the workflow of its faulty sectors was last made sure of
 
 	mu   sync.Mutex
 	seen Seen
@@ -197,7 +198,10 @@ func (l *watching) follow(ctx context.Context, head *chain.TipSet) (over bool, e
 		l.in.Settings.EpochDuration = epoch
 	}
 	l.say(func(s *Seen) { s.EpochDuration = l.in.Settings.EpochDuration })
-	return l.look(ctx, head)
+	if over, err = l.look(ctx, head); err == nil {
+		err = l.ensureRecovery(ctx)
+	}
+	return over, err
 }
 
 // look reconciles at one head. It says whether the proving period that it was started in is over. One deadline's trouble

@@ -37,7 +37,8 @@ type starter struct {
 	describe error
 	start    error
 
-	described int
+	described  int
+	recoveries []post.RecoveryBook // of RecoveryWorkflows that were started, or ran
 }
 
 func newStarter() *starter {
@@ -50,6 +51,10 @@ func (s *starter) ExecuteWorkflow(_ context.Context, options client.StartWorkflo
 	defer s.mu.Unlock()
 	if s.start != nil {
 		return nil, s.start
+	}
+	if book, ok := args[0].(post.RecoveryBook); ok {
+		s.recoveries = append(s.recoveries, book)
+		return nil, nil
 	}
 	s.started = append(s.started, options.ID)
 	s.status[options.ID], s.options[options.ID], s.inputs[options.ID] = running, options, args[0].(workflows.DeadlineInput)

@@ -68,7 +68,7 @@ func TestBadAlerts(t *testing.T) {
 		"no URL":                {"[[alerts.webhook]]\nkind = \"slack\"", "posthaste.toml:1:10: alerts.webhook[0]: give one of url, url_file and url_env"},
 		"two URLs":              {"[[alerts.webhook]]\nkind = \"slack\"\nurl = \"http://a\"\nurl_env = \"A\"", "posthaste.toml:1:10: alerts.webhook[0]: give one of url, url_file and url_env"},
 		"two of the same name":  {"[[alerts.webhook]]\nkind = \"slack\"\nname = \"a\"\nurl = \"http://a\"\n[[alerts.webhook]]\nkind = \"json\"\nname = \"a\"\nurl = \"http://a\"", "posthaste.toml:7:1: alerts.webhook[1].name: \"a\" is the name of two webhooks"},
-		"an alert of no kind":   {"[[alerts.webhook]]\nkind = \"slack\"\nurl = \"http://a\"\nkinds = [\"Fire\"]", "posthaste.toml:4:1: alerts.webhook[0].kinds: there is no alert \"Fire\"; there are [ProofLate ForecastBeyondClose NoWorker CardFenced StoreUnreadable MessageNotLanding JobFailed SectorsSkipped PartitionMissed WorkflowTaskFailing NodeBehind MinerUnwatched]"},
+		"an alert of no kind":   {"[[alerts.webhook]]\nkind = \"slack\"\nurl = \"http://a\"\nkinds = [\"Fire\"]", "posthaste.toml:4:1: alerts.webhook[0].kinds: there is no alert \"Fire\"; there are [ProofLate ForecastBeyondClose NoWorker CardFenced StoreUnreadable MessageNotLanding JobFailed SectorsSkipped PartitionMissed WorkflowTaskFailing NodeBehind MinerUnwatched SectorsFaulty RecoveryBlocked]"},
 		"not a URL, and secret": {"[[alerts.webhook]]\nkind = \"slack\"\nurl = \"hooks/secret\"", "posthaste.toml:3:1: alerts.webhook[0].url: want a URL such as https://hooks.slack.com/services/… or http://127.0.0.1:9093"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -172,6 +172,11 @@ func (d *document) settings(key string, s post.Settings, p policyFile) post.Sett
 		d.checkName(key+".pool", s.Pool)
 	}
 	s.Fees = d.fees(key, s.Fees, p)
+	if p.Recover != nil {
+		s.Recovery.Off = !*p.Recover
+	}
+	s.Recovery.MaxSectors = d.atLeast(key+".max_recover_sectors", p.MaxRecoverSectors, 0, s.Recovery.MaxSectors)
+	s.Recovery.MaxPartitions = d.atLeast(key+".max_recover_partitions", p.MaxRecoverPartitions, 0, s.Recovery.MaxPartitions)
 	if p.Sender != nil {
 		s.Sender = ""
 		if *p.Sender != "auto" {

@@ -73,6 +73,10 @@ type policyFile struct {
 	GasOverEstimation   *float64  `toml:"gas_over_estimation" is:"a number such as 1.25"`
 	GasOverPremium      *float64  `toml:"gas_over_premium" is:"a number such as 1.25"`
 	ReplaceMaxFee       *string   `toml:"replace_max_fee" is:"a string such as \"10 FIL\"; \"\" is max_fee"`
+
+	Recover              *bool  `toml:"recover"`
+	MaxRecoverSectors    *int64 `toml:"max_recover_sectors" is:"a whole number, 0 for no limit"`
+	MaxRecoverPartitions *int64 `toml:"max_recover_partitions" is:"a whole number, 0 for what the network allows"`
 }
 
 // minerFile is policyFile's keys for one miner, and its own. The keys are repeated because the schema is read off the tags.
@@ -95,6 +99,10 @@ type minerFile struct {
 	GasOverEstimation   *float64  `toml:"gas_over_estimation" is:"a number such as 1.25"`
 	GasOverPremium      *float64  `toml:"gas_over_premium" is:"a number such as 1.25"`
 	ReplaceMaxFee       *string   `toml:"replace_max_fee" is:"a string such as \"10 FIL\"; \"\" is max_fee"`
+
+	Recover              *bool  `toml:"recover"`
+	MaxRecoverSectors    *int64 `toml:"max_recover_sectors" is:"a whole number, 0 for no limit"`
+	MaxRecoverPartitions *int64 `toml:"max_recover_partitions" is:"a whole number, 0 for what the network allows"`
 }
 
 func (m minerFile) policy() policyFile {
@@ -103,6 +111,7 @@ func (m minerFile) policy() policyFile {
 		SubmitReserve: m.SubmitReserve, MaxTry: m.MaxTry, RetryUntilClose: m.RetryUntilClose, JobLifetime: m.JobLifetime, Pool: m.Pool,
 		PartitionsPerPost: m.PartitionsPerPost, RecoverAlone: m.RecoverAlone,
 		MaxFee: m.MaxFee, GasFeeCap: m.GasFeeCap, GasOverEstimation: m.GasOverEstimation, GasOverPremium: m.GasOverPremium, ReplaceMaxFee: m.ReplaceMaxFee,
+		Recover: m.Recover, MaxRecoverSectors: m.MaxRecoverSectors, MaxRecoverPartitions: m.MaxRecoverPartitions,
 	}
 }
 

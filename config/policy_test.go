@@ -22,11 +22,22 @@ func TestPolicyOnACommandLine(t *testing.T) {
 		"max_try=0":             "policy.max_try: 0 must be from 1 to 1048576",
 		"partitions_per_post=4": "policy.partitions_per_post: 4 must be from 1 to 3, what the network takes in one message",
 		"partitions_per_post=0": "policy.partitions_per_post: 0 must be from 1 to 3, what the network takes in one message",
-		"max_tri=1":             "policy.max_tri: unknown key; in policy there may be sender, challenge_confidence, submit_confidence, confidence, submit_reserve, max_try, retry_until_close, job_lifetime, pool, partitions_per_post, recover_alone, max_fee, gas_fee_cap, gas_over_estimation, gas_over_premium, replace_max_fee",
+		"max_tri=1":             "policy.max_tri: unknown key; in policy there may be sender, challenge_confidence, submit_confidence, confidence, submit_reserve, max_try, retry_until_close, job_lifetime, pool, partitions_per_post, recover_alone, max_fee, gas_fee_cap, gas_over_estimation, gas_over_premium, replace_max_fee, recover, max_recover_sectors, max_recover_partitions",
 		"sender=bob":            `policy.sender: "bob" is neither "auto" (chosen among the miner's addresses) nor an address`,
 		"pool=\"]\n[miners":     `policy.pool: "\"]\n[miners": a name is made of letters, digits, '.', '_' and '-'`,
 	} {
 		_, err := config.PolicySettings(post.DefaultSettings(), []string{pair})
 		require.EqualError(t, err, wants)
 	}
+}
+
+func TestRecoveryPolicy(t *testing.T) {
+	s, err := config.PolicySettings(post.DefaultSettings(), []string{"recover=false", "max_recover_sectors=100", "max_recover_partitions=1"})
+	require.NoError(t, err)
+	require.Equal(t, post.Recovery{Off: true, MaxSectors: 100, MaxPartitions: 1}, s.Recovery)
+	s, err = config.PolicySettings(s, []string{"recover=true", "max_recover_sectors=0"}) // a miner's, put over those of all
+	require.NoError(t, err)
+	require.Equal(t, post.Recovery{MaxPartitions: 1}, s.Recovery)
+	_, err = config.PolicySettings(s, []string{"max_recover_sectors=-1"})
+	require.EqualError(t, err, "policy.max_recover_sectors: -1 must be from 0 to 1048576")
 }

@@ -25,12 +25,15 @@ const (
 	AlertWorkflowTaskFailing AlertKind = "WorkflowTaskFailing" // a workflow does not go on because its code fails
 	AlertNodeBehind          AlertKind = "NodeBehind"          // a daemon's node does not follow the chain
 	AlertMinerUnwatched      AlertKind = "MinerUnwatched"      // no deadlines are issued for a miner
+	AlertSectorsFaulty       AlertKind = "SectorsFaulty"       // faulty sectors that cannot be declared recovered
+	AlertRecoveryBlocked     AlertKind = "RecoveryBlocked"     // the actor takes no recoveries, or the message failed
 )
 
 // AlertKinds are all kinds.
 var AlertKinds = []AlertKind{
 	AlertProofLate, AlertForecastBeyondClose, AlertNoWorker, AlertCardFenced, AlertStoreUnreadable, AlertMessageNotLanding,
 	AlertJobFailed, AlertSectorsSkipped, AlertPartitionMissed, AlertWorkflowTaskFailing, AlertNodeBehind, AlertMinerUnwatched,
+	AlertSectorsFaulty, AlertRecoveryBlocked,
 }
 
 // Severity says how soon somebody has to look.
@@ -98,6 +101,9 @@ func Judge(o Outlook, l Limits) []Alert {
 	j.node()
 	for _, m := range o.Miners {
 		j.unwatched(m)
+	}
+	for _, s := range o.Recoveries {
+		j.recoveries(s)
 	}
 	return j.alerts
 }

@@ -78,7 +78,7 @@ func (j *judge) skipped(r Result, running bool, from time.Time) {
 		return
 	}
 	id := r.Deadline.JobIDs()
-	mend := fmt.Sprintf("`posthaste wdpost show %s` names them and says why; put them back, then have them declared recovered (Lotus: `lotus-miner proving recover-faults SECTOR…`)", id)
+	mend := fmt.Sprintf("`posthaste wdpost show %s` names them and says why; put them back, then `posthaste proving recover --miner %s` declares them recovered", id, MinerName(r.Deadline.Miner))
 	if running {
 		mend = fmt.Sprintf("`posthaste wdpost show %s` names them and says why; put them back, then `posthaste wdpost reset %s` while they are being proven", id, id)
 	}
@@ -111,7 +111,7 @@ func (j *judge) missed(r Result, which []uint64, from time.Time) {
 	}
 	id := r.Deadline.JobIDs().String()
 	a := of(r.Deadline).with(
-		fmt.Sprintf("`posthaste wdpost show %s` says why; mend that, then have the sectors declared recovered before the deadline opens again (Lotus: `lotus-miner proving recover-faults SECTOR…`)", id),
+		fmt.Sprintf("`posthaste wdpost show %s` says why; mend that. The sectors are declared recovered by themselves, or at once by `posthaste proving recover --miner %s`", id, MinerName(r.Deadline.Miner)),
 		details, "%s missed: not on the chain when it closed at epoch %d", what, r.Deadline.Close)
 	a.Until = from.Add(j.limits.Keep)
 	j.add(AlertPartitionMissed, id, Critical, a)

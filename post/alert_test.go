@@ -153,7 +153,7 @@ func TestJudge(t *testing.T) {
 		}, "SectorsSkipped/" + id, "f01000/7: 1 sector is left out of the post of partition 3", "posthaste wdpost reset " + id},
 		"they were left out of a post that landed": {func(o *post.Outlook, _ *post.OpenDeadline, _ *post.PartitionResult) {
 			closed(o, "Completed", post.PartitionResult{State: post.StatePosted, Skipped: []post.Skipped{{Sector: 4}}, SkippedCount: 9})
-		}, "SectorsSkipped/f01001-2460-2", "f01001/2: 9 sectors are left out of the post of partition 0", "recover-faults"},
+		}, "SectorsSkipped/f01001-2460-2", "f01001/2: 9 sectors are left out of the post of partition 0", "posthaste proving recover --miner f01001"},
 
 		"a partition was missed": {func(o *post.Outlook, _ *post.OpenDeadline, _ *post.PartitionResult) {
 			closed(o, "Failed", post.PartitionResult{State: post.StateMissed, Reason: "no card"}, post.PartitionResult{Index: 1, State: post.StatePosted})

@@ -22,6 +22,8 @@ type Outlook struct {
 	Miners    []MinerOutlook    `json:"miners"` // by number, as of half a minute ago at most
 	Node      NodeOutlook       `json:"node"`   // of the daemon that watches
 
+	Recoveries []RecoveryState `json:"recoveries,omitempty"` // of miners with faulty sectors, as their RecoveryWorkflows show them
+
 	LostStores []LostStore `json:"lost_stores,omitempty"` // that the daemon which watches lists, to find sectors, and cannot read
 }
 

@@ -107,6 +107,7 @@ type daemonActivities struct {
 	balance  *activities.Balance
 	alerts   *activities.Alerts
 	survey   *activities.Survey
+	recover  *activities.Recoveries
 }
 
 func newDaemonActivities(c *config.Config, node *chain.Node, heads *chain.Follower, stores *sectors.Stores, index *sectors.Index, temporal client.Client, m *metrics, log *slog.Logger) (daemonActivities, error) {
@@ -118,8 +119,10 @@ func newDaemonActivities(c *config.Config, node *chain.Node, heads *chain.Follow
 	}
 	alerts.Observe = newBoardMetrics(m, nil).observe
 	newNodeMetrics(m, heads.Outlook)
+	reader := &activities.Chain{Node: node, Heads: heads}
 	return daemonActivities{
-		chain:    &activities.Chain{Node: node, Heads: heads},
+		chain:    reader,
+		recover:  &activities.Recoveries{Node: node, Chain: reader, Temporal: temporal},
 		messages: &activities.Messages{Node: node},
 		watch:    &activities.Watch{Node: node, Heads: heads, Temporal: temporal, Log: log},
 		sectors:  &activities.Sectors{Index: index, Verify: prover.Verify},
@@ -232,6 +235,9 @@ func daemonWorkers(temporal client.Client, down fx.Shutdowner, log *slog.Logger,
 		workflows.ActivityBalanceFleet:        a.balance.BalanceFleet,
 		workflows.ActivityWatchAlerts:         a.alerts.WatchAlerts,
 		workflows.ActivitySurveyMiner:         a.survey.SurveyMiner,
+		workflows.ActivityReadFaults:          a.recover.ReadFaults,
+		workflows.ActivityReadSectors:         a.recover.ReadSectors,
+		workflows.ActivityBuildRecovery:       a.recover.BuildRecovery,
 	})
 	lookups := options
 	lookups.DisableWorkflowWorker = true
@@ -257,6 +263,7 @@ func RegisterWorkflows(r worker.WorkflowRegistry) {
 		workflows.NameSurveyWorkflow:   workflows.SurveyWorkflow,
 		workflows.NameComputeWorkflow:  workflows.ComputeWorkflow,
 		workflows.NameCheckWorkflow:    workflows.CheckWorkflow,
+		workflows.NameRecoveryWorkflow: workflows.RecoveryWorkflow,
 	} {
 		r.RegisterWorkflowWithOptions(w, workflow.RegisterOptions{Name: name, VersioningBehavior: behaviorOf(name)})
 	}

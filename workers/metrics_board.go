@@ -135,11 +135,13 @@ var (
 	gaugeLost       = newBoardGauge("posthaste_store_lost", "1 for each store that cannot be read where it should be.", "by", "store")
 	gaugeFailing    = newBoardGauge("posthaste_workflow_tasks_failing", "Workflows that do not go on because their code fails.")
 	gaugeMiner      = newBoardGauge("posthaste_miner_watched", "1 if deadlines are issued for a miner that is neither paused nor removed, 0 if not.", "miner")
+	gaugeFaulty     = newBoardGauge("posthaste_miner_faulty_sectors", "Faulty sectors that are not declared recovered.", "miner")
+	gaugeRecovery   = newBoardGauge("posthaste_miner_recovery_blocked", "1 if faulty sectors could not be declared recovered at the last try: the actor takes none, or the message failed.", "miner")
 	gaugeAlerts     = newBoardGauge("posthaste_alerts", "Open alerts of a kind.", "alert")
 
 	boardGauges = []boardGauge{
 		gaugeWatching, gaugePartitions, gaugeEpochsLeft, gaugeTimeGone, gaugeUnbegun, gaugeForecast, gaugeLeft, gaugeMessage, gaugeSkipped, gaugeTries,
-		gaugeMissed, gaugeWaiting, gaugeStuck, gaugeLive, gaugeBusy, gaugeAlive, gaugeFence, gaugeLost, gaugeFailing, gaugeMiner, gaugeAlerts,
+		gaugeMissed, gaugeWaiting, gaugeStuck, gaugeLive, gaugeBusy, gaugeAlive, gaugeFence, gaugeLost, gaugeFailing, gaugeMiner, gaugeFaulty, gaugeRecovery, gaugeAlerts,
 	}
 )
 
@@ -172,6 +174,12 @@ func (b *boardMetrics) Collect(out chan<- prometheus.Metric) {
 	for _, m := range o.Miners {
 		if !m.Idle {
 			t.gauge(gaugeMiner, one(m.Watched()), post.MinerName(m.Miner))
+		}
+	}
+	for _, s := range o.Recoveries {
+		if s.Idle == "" {
+			t.gauge(gaugeFaulty, float64(s.Left()), post.MinerName(s.Miner))
+			t.gauge(gaugeRecovery, one(s.Blocks() != ""), post.MinerName(s.Miner))
 		}
 	}
 	t.alerts(alerts)

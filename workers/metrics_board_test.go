@@ -54,6 +54,7 @@ func busyOutlook() post.Outlook {
 		LostStores: []post.LostStore{{Name: "s2"}},
 		Failing:    []post.FailingWorkflow{{WorkflowID: "miner-f01000"}},
 		Miners:     []post.MinerOutlook{{Miner: 1000, Taken: true}, {Miner: 1001, Untaken: true}, {Miner: 1002, Idle: true}},
+		Recoveries: []post.RecoveryState{{Miner: 1000, Faulty: 5, Recovering: 2}, {Miner: 1001, Faulty: 1, Blocked: post.RecoveryObstacle{Owed: "7"}}, {Miner: 1002, Faulty: 3, Idle: "paused"}},
 	}
 }
 
@@ -89,6 +90,8 @@ func TestBoardMetrics(t *testing.T) {
 		"posthaste_worker_card_fenced":         {`{card="card1",worker="a"} 1`},
 		"posthaste_store_lost":                 {`{by="daemon",store="s2"} 1`, `{by="worker a",store="s1"} 1`},
 		"posthaste_workflow_tasks_failing":     {"1"},
+		"posthaste_miner_faulty_sectors":       {`{miner="f01000"} 3`, `{miner="f01001"} 1`},
+		"posthaste_miner_recovery_blocked":     {`{miner="f01000"} 0`, `{miner="f01001"} 1`},
 		"posthaste_miner_watched":              {`{miner="f01000"} 1`, `{miner="f01001"} 0`},
 	} {
 		require.Equal(t, want, scrape(t, m, name), name)

@@ -2,6 +2,7 @@
 //
 //	MinerWorkflow     one per miner actor: keeps its deadlines' workflows going, can be paused
 //	DeadlineWorkflow  one per deadline: load, look up, prove, submit, confirm
+//	RecoveryWorkflow  one per miner actor: has faulty sectors declared recovered that can be proven again
 //	SenderWorkflow    one per sending address: orders nonces over all daemons
 //	WorkerWorkflow    one per worker: what it may take, and what operators want of it
 //	FleetWorkflow     one: moves jobs that wait in the wrong queue
@@ -32,6 +33,7 @@ const (
 	NameComputeWorkflow  = "ComputeWorkflow"
 	NameCheckWorkflow    = "CheckWorkflow"
 	NameSurveyWorkflow   = "SurveyWorkflow"
+	NameRecoveryWorkflow = "RecoveryWorkflow"
 
 	ActivityWatchDeadlines      = "WatchDeadlines"
 	ActivityAwaitEpoch          = "AwaitEpoch"
@@ -60,6 +62,9 @@ const (
 	ActivityCheckSectors        = "CheckSectors"        // on a daemon, or on the worker that would read them
 	ActivityFindDeadline        = "FindDeadline"        // a deadline by its index, as the chain has it now
 	ActivityReadPartition       = "ReadPartition"       // all live sectors of a partition, and which of them are faulty
+	ActivityReadFaults          = "ReadFaults"          // a miner's faulty sectors, and whether they may be declared recovered
+	ActivityReadSectors         = "ReadSectors"         // sectors by number, with their CommRs
+	ActivityBuildRecovery       = "BuildRecovery"       // the message that declares sectors recovered
 )
 
 // Signals, updates, attributes and memo keys.
@@ -83,6 +88,7 @@ const (
 	UpdateReset   = "Reset"   // to a DeadlineWorkflow: ResetJobs
 	UpdateRemove  = "Remove"  // to a MinerWorkflow: a reason; it issues nothing more until added again, whatever daemons' files say
 	UpdateAdd     = "Add"     // to a MinerWorkflow that was removed: AddMiner
+	UpdateRecover = "Recover" // to a RecoveryWorkflow: look now, whatever pauses sectors have; a post.RecoveryState
 
 	AttributeMiner    = "PostMiner"    // f01000
 	AttributeDeadline = "PostDeadline" // 7
@@ -95,6 +101,8 @@ const (
 	MemoWorker = "worker" // a post.WorkerState
 
 	MemoAlerts = "alerts" // a post.AlertBook
+
+	MemoRecovery = "recovery" // a post.RecoveryState of a RecoveryWorkflow, cut short
 )
 
 // Error types that the workflows tell apart, beside the post.Failure ones.
@@ -232,6 +240,34 @@ const FleetWorkflowID = "fleet"
 
 // MinerWorkflowID names the one workflow of a miner.
 func MinerWorkflowID(miner abi.ActorID) string { return "miner-" + post.MinerName(miner) }
+
+// RecoveryWorkflowID names the one workflow that looks after a miner's faulty sectors.
+func RecoveryWorkflowID(miner abi.ActorID) string { return "recover-" + post.MinerName(miner) }
+
+// ReadSectorsInput names sectors of a partition.
+type ReadSectorsInput struct {
+	Miner   abi.ActorID  `json:"miner"`
+	Sectors post.Numbers `json:"sectors"`
+}
+
+// RecoveryInput asks for the message that declares sectors of a deadline recovered, as far as the chain still holds them faulty.
+type RecoveryInput struct {
+	Window     post.RecoveryWindow    `json:"window"`
+	Partitions []post.FaultyPartition `json:"partitions"`
+	Sender     string                 `json:"sender,omitempty"` // as in LoadInput
+	Fees       post.Fees              `json:"fees,omitzero"`    // as in LoadInput
+}
+
+// BuiltRecovery is a message ready to be sent, or why there is none.
+type BuiltRecovery struct {
+	Head       abi.ChainEpoch         `json:"head"`
+	From       string                 `json:"from,omitempty"` // key address
+	To         string                 `json:"to,omitempty"`
+	Method     uint64                 `json:"method,omitempty"`
+	Params     []byte                 `json:"params,omitempty"`
+	Partitions []post.FaultyPartition `json:"partitions,omitempty"` // what it declares; none: nothing is left to be declared
+	Late       bool                   `json:"late,omitempty"`       // the cutoff is too near
+}
 
 // AlertWorkflowID names the one workflow that tells people of what needs them.
 const AlertWorkflowID = "alerts"

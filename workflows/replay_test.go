@@ -30,6 +30,7 @@ func TestReplay(t *testing.T) {
 				workflows.NameWorkerWorkflow:   workflows.WorkerWorkflow,
 				workflows.NameFleetWorkflow:    workflows.FleetWorkflow,
 				workflows.NameAlertWorkflow:    workflows.AlertWorkflow,
+				workflows.NameRecoveryWorkflow: workflows.RecoveryWorkflow,
 			} {
 				replayer.RegisterWorkflowWithOptions(w, workflow.RegisterOptions{Name: name})
 			}

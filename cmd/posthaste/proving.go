@@ -19,7 +19,7 @@ func newProving(a *app) *cobra.Command {
 		Use:   "proving",
 		Short: "Try out whether sectors and deadlines can be proven",
 	}
-	cmd.AddCommand(newProvingCompute(a), newProvingCheck(a))
+	cmd.AddCommand(newProvingCompute(a), newProvingCheck(a), newProvingRecover(a))
 	return cmd
 }
 
@@ -30,9 +30,13 @@ type whatToProve struct {
 }
 
 func (w *whatToProve) flags(cmd *cobra.Command, a *app, deadline string) {
-	cmd.Flags().StringVar(&w.miner, "miner", "", "the miner `actor`, such as f01000")
+	w.minerFlag(cmd, a)
 	cmd.Flags().Uint64Var(&w.deadline, "deadline", 0, deadline)
-	_ = cmd.MarkFlagRequired("miner") // it is there, two lines above
+}
+
+func (w *whatToProve) minerFlag(cmd *cobra.Command, a *app) {
+	cmd.Flags().StringVar(&w.miner, "miner", "", "the miner `actor`, such as f01000")
+	_ = cmd.MarkFlagRequired("miner") // it is there, one line above
 	completeFlag(cmd, "miner", a.completeMiners())
 }
 

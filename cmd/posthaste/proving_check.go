@@ -229,6 +229,6 @@ func printFindings(out io.Writer, p post.CheckedPartition) {
 		fmt.Fprintf(out, "%s: %s\n", where, p.Undecided)
 	}
 	if p.Mended != "" {
-		fmt.Fprintf(out, "%s: sectors %s are faulty on the chain and would be provable; declare them recovered\n", where, p.Mended)
+		fmt.Fprintf(out, "%s: sectors %s are faulty on the chain and would be provable; `posthaste proving recover` declares them recovered\n", where, p.Mended)
 	}
 }
