@@ -99,11 +99,7 @@ func TestJudge(t *testing.T) {
 			require.NoError(t, json.Unmarshal([]byte(c.report), &r))
 			got := judge(r, r.followed(c.started, c.wanted), 1500*time.Millisecond)
 			require.Equal(t, c.want, got)
-			if c.err == "" {
-				require.NoError(t, got.err(c.wanted))
-			} else {
-				require.EqualError(t, got.err(c.wanted), c.err)
-			}
+			fails(t, got.err(c.wanted), c.err)
 		})
 	}
 }

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +24,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"posthaste/activities"
-	"posthaste/config"
 	"posthaste/post"
 	"posthaste/workers"
 	"posthaste/workflows"
@@ -196,14 +193,7 @@ func (attributes) ListSearchAttributes(context.Context, *operatorservice.ListSea
 
 func (f *minersTemporal) run(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	t.Chdir(t.TempDir())
-	var out bytes.Buffer
-	a := &app{stdout: &out, stderr: &bytes.Buffer{}}
-	a.dial = func(config.Temporal, string, *slog.Logger) (client.Client, error) { return f, nil }
-	root := newRoot(a)
-	root.SetArgs(args)
-	err := root.ExecuteContext(t.Context())
-	return out.String(), err
+	return commandAt(t, always(f), args...)
 }
 
 // someMiners are f01000, of a file, with a deadline under way; f01001, added with settings of its own; f01002, paused; f01003, removed;
@@ -293,11 +283,7 @@ func TestSteeringMiners(t *testing.T) {
 			out, err := f.run(t, append([]string{"miner"}, c.args...)...)
 			require.Equal(t, c.orders, f.orders)
 			require.Equal(t, c.out, out)
-			if c.err == "" {
-				require.NoError(t, err)
-			} else {
-				require.EqualError(t, err, c.err)
-			}
+			fails(t, err, c.err)
 		})
 	}
 	f := someMiners(t)

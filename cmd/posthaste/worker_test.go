@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -178,17 +176,10 @@ func fleet(t *testing.T) *fakeTemporal {
 // command runs a command line against a server.
 func (f *fakeTemporal) command(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	t.Chdir(t.TempDir()) // without a posthaste.toml
-	var out bytes.Buffer
-	a := &app{stdout: &out, stderr: &bytes.Buffer{}}
-	a.dial = func(c config.Temporal, _ string, _ *slog.Logger) (client.Client, error) {
+	return commandAt(t, func(c config.Temporal) client.Client {
 		f.address = c.Address
-		return f, nil
-	}
-	root := newRoot(a)
-	root.SetArgs(args)
-	err := root.ExecuteContext(t.Context())
-	return out.String(), err
+		return f
+	}, args...)
 }
 
 func TestWorkerList(t *testing.T) {
@@ -280,11 +271,7 @@ func TestSteeringWorkers(t *testing.T) {
 			out, err := f.command(t, append([]string{"worker"}, c.args...)...)
 			require.Equal(t, c.orders, f.orders)
 			require.Equal(t, c.out, out)
-			if c.err == "" {
-				require.NoError(t, err)
-			} else {
-				require.EqualError(t, err, c.err)
-			}
+			fails(t, err, c.err)
 		})
 	}
 }
