@@ -33,6 +33,7 @@ type story struct {
 	loaded   post.Loaded
 	genesis  time.Time // when epoch 0 was
 
+	wanted    func(partition uint64) (post.Sectors, error) // by the chain
 	located   func(in workflows.PartitionInput) (post.Located, error)
 	prove     func(job post.Job) (post.Proof, error)
 	proveTime time.Duration
@@ -46,6 +47,8 @@ type story struct {
 	challenge func(times int) []byte
 	verify    func(in workflows.VerifyInput) bool
 	receipt   func(times int) workflows.Receipt
+	build     func(in workflows.BuildInput) (workflows.BuiltPost, error) // nil, or an empty answer: a message
+	commit    func(times int) string                                     // the commit randomness of the message that is built for the nth time
 
 	route    func(in workflows.RouteInput) (post.Choice, error)
 	unrouted bool // the run is from before jobs were routed
@@ -62,7 +65,6 @@ type story struct {
 	built      []workflows.BuildInput
 	asked      int // for the challenge
 	confirms   int
-	ahead      abi.ChainEpoch
 	resets     int
 }
 
@@ -75,6 +77,11 @@ func newStory(t *testing.T) *story {
 	s.deadline = post.Deadline{Miner: 1000, Index: 3, PeriodStart: 0, Challenge: 160, Open: 180, Close: 240}
 	s.loaded = post.Loaded{ProofType: abi.RegisteredPoStProof_StackedDrgWindow2KiBV1_1, Sender: "f3sender",
 		Partitions: []post.Partition{{Index: 0, Live: 2, ToProve: 2}}}
+	s.wanted = func(partition uint64) (post.Sectors, error) {
+		first := abi.SectorNumber(10 * partition)
+		return sectors(first, first+1), nil
+	}
+	s.commit = func(int) string { return "" }
 	s.located = func(in workflows.PartitionInput) (post.Located, error) { return post.Located{Sectors: in.Sectors}, nil }
 	s.prove = func(job post.Job) (post.Proof, error) { return proofOf(job), nil }
 	s.send = func(r post.MessageRequest) post.MessageSettled {
@@ -114,17 +121,20 @@ func sectors(numbers ...abi.SectorNumber) post.Sectors {
 
 // now is the chain's epoch. The activity that waits for one cannot wait in skipped time; where it would have, it runs ahead.
 func (s *story) now() abi.ChainEpoch {
-	return max(s.ahead, abi.ChainEpoch(s.env.Now().Sub(s.genesis)/epoch))
+	return abi.ChainEpoch(s.env.Now().Sub(s.genesis) / epoch)
 }
 
 // play registers the activities.
 func (s *story) play() {
 	register := func(name string, f any) { s.env.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name}) }
 	register(workflows.ActivityAwaitEpoch, func(_ context.Context, in workflows.AwaitInput) (abi.ChainEpoch, error) {
-		if now := s.now(); now < in.Target-2 {
+		now := s.now()
+		if now < in.Target-2 {
 			return now, nil
 		}
-		s.ahead = max(s.ahead, in.Target)
+		if now < in.Target {
+			s.genesis = s.genesis.Add(-time.Duration(in.Target-now) * epoch) // and goes on from there
+		}
 		return s.now(), nil
 	})
 	register(workflows.ActivityLoadDeadline, func(context.Context, workflows.LoadInput) (post.Loaded, error) {
@@ -132,8 +142,7 @@ func (s *story) play() {
 		return s.loaded, s.node
 	})
 	register(workflows.ActivityLoadPartition, func(_ context.Context, in workflows.PartitionInput) (post.Sectors, error) {
-		first := abi.SectorNumber(10 * in.Partition)
-		return sectors(first, first+1), nil
+		return s.wanted(in.Partition)
 	})
 	register(workflows.ActivityLookupSectors, func(_ context.Context, in workflows.PartitionInput) (post.Located, error) { return s.located(in) })
 	register(workflows.ActivityChallengeRandomness, func(context.Context, post.Deadline) ([]byte, error) {
@@ -146,7 +155,12 @@ func (s *story) play() {
 		if now := s.challenge(s.asked + 1); string(now) != string(in.Randomness) {
 			return workflows.BuiltPost{}, temporal.NewNonRetryableApplicationError("changed", workflows.ErrorRandomnessChanged, nil)
 		}
-		return workflows.BuiltPost{Method: 5, To: "f01000", Params: in.Proof.Bytes}, nil
+		if s.build != nil {
+			if built, err := s.build(in); err != nil || built.Posted || len(built.PostedOf) > 0 {
+				return built, err
+			}
+		}
+		return workflows.BuiltPost{Method: 5, To: "f01000", Params: append([]byte(s.commit(len(s.built))), in.Proof.Bytes...)}, nil
 	})
 	register(workflows.ActivityRequestMessage, func(_ context.Context, r post.MessageRequest) error {
 		s.requests = append(s.requests, r)

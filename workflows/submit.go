@@ -246,7 +246,7 @@ func (d *deadline) confirm(ctx workflow.Context, b *batch, settled post.MessageS
 		}
 		switch {
 		case receipt.Found && receipt.ExitCode == 0:
-			if deep := receipt.Epoch + d.settings.Confidence; watched && len(looks) == 0 && receipt.Epoch > b.Landed && deep > d.head {
+			if deep := receipt.Epoch + d.settings.Confidence; watched && len(looks) == 0 && receipt.Epoch > b.Landed && receipt.Epoch < d.Close && deep > d.head {
 				looks = []abi.ChainEpoch{deep} // a reorg took it out, and another tipset has it now
 			}
 			b.Landed = receipt.Epoch
