@@ -69,7 +69,9 @@ func (p PartitionResult) Lead() uint64 {
 }
 
 // Job are the partitions of the job that the partition is in, in order.
-func (p PartitionResult) Job() []uint64 { return slices.Sorted(slices.Values(append(slices.Clone(p.With), p.Index))) }
+func (p PartitionResult) Job() []uint64 {
+	return slices.Sorted(slices.Values(append(slices.Clone(p.With), p.Index)))
+}
 
 // JobSectors is how many sectors the job of a partition covers: those of all partitions that are proven together.
 func (r Result) JobSectors(p PartitionResult) int {
