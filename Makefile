@@ -44,7 +44,7 @@ test: build tools params check debian-test ## all tests: unit, workflow, replay,
 	@# The parts of the Lotus chain's program that need neither Lotus nor the FVM; make test-lotus runs the rest.
 	@mkdir -p testsuite/lotusdevnet/extern
 	@[ -e testsuite/lotusdevnet/extern/filecoin-ffi ] || ln -sfn ../../../extern/filecoin-ffi testsuite/lotusdevnet/extern/filecoin-ffi
-	cd testsuite/lotusdevnet && GOFLAGS= go test ./report/... ./options/... ./control/... ./schedule/... ./store/...
+	cd testsuite/lotusdevnet && GOFLAGS= go test ./report/... ./options/... ./control/... ./schedule/... ./store/... ./crowd/...
 
 .PHONY: test-lotus
 test-lotus: build params lotusdevnet ## a proving period on a real Lotus chain in which things go wrong; ends with its figures (JSON=FILE: there, too)

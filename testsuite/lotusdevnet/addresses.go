@@ -15,13 +15,15 @@ import (
 	"github.com/filecoin-project/lotus/chain/actors"
 	"github.com/filecoin-project/lotus/chain/types"
 	"github.com/filecoin-project/lotus/itests/kit"
+
+	"posthaste/testsuite/lotusdevnet/options"
 )
 
 // addresses of the miner. Every node's wallet has the keys of all.
 type addresses struct {
 	Owner   string   `json:"owner"`
 	Worker  string   `json:"worker"`
-	Control []string `json:"control"`
+	Control []string `json:"control"` // without that of Lotus's poster
 }
 
 const (
@@ -32,14 +34,14 @@ const (
 
 // shareKeys gives every node the miner's key and, if apart, the miner an owner and a control address of their own, with
 // keys that every node has. The test kit's miners have one key for all.
-func shareKeys(ctx context.Context, nodes []*fullNode, miner *kit.TestMiner, apart bool, send *outbox) (addresses, error) {
+func shareKeys(ctx context.Context, nodes []*fullNode, miner *kit.TestMiner, opts options.Options, keys *controlKeys, send *outbox) (addresses, error) {
 	worker := miner.OwnerKey.Address
 	for _, n := range nodes[1:] {
 		if _, err := n.WalletImport(ctx, &miner.OwnerKey.KeyInfo); err != nil {
 			return addresses{}, fmt.Errorf("giving a node the worker's key: %w", err)
 		}
 	}
-	if !apart {
+	if !opts.Addresses {
 		return addresses{Owner: worker.String(), Worker: worker.String(), Control: []string{}}, nil
 	}
 	owner, err := newKey(ctx, nodes, send)
@@ -50,12 +52,22 @@ func shareKeys(ctx context.Context, nodes []*fullNode, miner *kit.TestMiner, apa
 	if err != nil {
 		return addresses{}, fmt.Errorf("making a control address: %w", err)
 	}
+	controls := []address.Address{control}
+	keys.set(ours, control)
+	if opts.Turns {
+		other, err := newKey(ctx, nodes, send)
+		if err != nil {
+			return addresses{}, fmt.Errorf("making a control address for Lotus's poster: %w", err)
+		}
+		controls = append(controls, other)
+		keys.set(theirs, other)
+	}
 	steps := []struct {
 		from   address.Address
 		method abi.MethodNum
 		params cbg.CBORMarshaler
 	}{
-		{worker, builtin.MethodsMiner.ChangeWorkerAddress, &miner19.ChangeWorkerAddressParams{NewWorker: worker, NewControlAddrs: []address.Address{control}}},
+		{worker, builtin.MethodsMiner.ChangeWorkerAddress, &miner19.ChangeWorkerAddressParams{NewWorker: worker, NewControlAddrs: controls}},
 		{worker, builtin.MethodsMiner.ChangeOwnerAddress, &owner}, // proposed by the old one
 		{owner, builtin.MethodsMiner.ChangeOwnerAddress, &owner},  // confirmed by the new one
 	}

@@ -17,13 +17,17 @@ import (
 	logging "github.com/ipfs/go-log/v2"
 	"github.com/stretchr/testify/require"
 
+	"github.com/filecoin-project/lotus/api/v1api"
 	"github.com/filecoin-project/lotus/build"
 	"github.com/filecoin-project/lotus/build/buildconstants"
+	"github.com/filecoin-project/lotus/chain/types"
+	"github.com/filecoin-project/lotus/chain/wallet/key"
 	"github.com/filecoin-project/lotus/itests/kit"
 	"github.com/filecoin-project/lotus/node"
 	"github.com/filecoin-project/lotus/node/modules/dtypes"
 	"github.com/filecoin-project/lotus/storage/wdpost"
 
+	"posthaste/testsuite/lotusdevnet/control"
 	"posthaste/testsuite/lotusdevnet/options"
 	"posthaste/testsuite/lotusdevnet/report"
 	"posthaste/testsuite/lotusdevnet/store"
@@ -71,15 +75,18 @@ func run(ctx context.Context, t *testing.T, opts options.Options, rpc net.Listen
 	require.NoError(t, quiet(opts.LogLevel))
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil)) // the default one is Lotus's by now
 
-	nodes, miner, err := network(ctx, t, opts, rpc)
+	others, err := key.GenerateKey(types.KTBLS)
+	require.NoError(t, err)
+	keys, lotus := &controlKeys{own: map[string]address.Address{}}, new(control.Count)
+	nodes, miner, err := network(ctx, t, opts, others, keys, lotus, rpc)
 	require.NoError(t, err)
 	first := nodes[0]
 
-	mined := newMining(nodes, miner.ActorAddr, opts.Epoch, log)
+	mined := newMining(nodes, miner.ActorAddr, opts.Epoch, &crowdWallet{key: others}, log)
 	stopped := make(chan error, 1)
 	go func() { stopped <- mined.run(ctx) }()
 	send := &outbox{node: first, from: first.DefaultKey.Address}
-	keys, err := shareKeys(ctx, nodes, miner, opts.Addresses, send)
+	named, err := shareKeys(ctx, nodes, miner, opts, keys, send)
 	if ctx.Err() != nil {
 		return
 	}
@@ -90,27 +97,27 @@ func run(ctx context.Context, t *testing.T, opts options.Options, rpc net.Listen
 	}
 	require.NoError(t, err)
 
-	f := &follower{node: first, miner: miner.ActorAddr, outbox: send, ledger: report.NewLedger(), log: log}
+	f := &follower{node: first, miner: miner.ActorAddr, outbox: send, ledger: report.NewLedger(), turns: opts.Turns, log: log}
 	heads, err := first.ChainNotify(ctx)
 	require.NoError(t, err)
 	require.NoError(t, f.begin(ctx, heads))
-	control, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	id, err := address.IDFromAddress(miner.ActorAddr)
 	require.NoError(t, err)
 	c := &chain{
-		mining: mined, nodes: nodes, ledger: f.ledger, shutdown: cancel,
+		mining: mined, nodes: nodes, ledger: f.ledger, shutdown: cancel, turns: opts.Turns, lotus: lotus,
 		store: store.New(miner.PresealDir, filepath.Join(opts.Scratch(), "aside"), id),
 	}
-	serve(t, control, c.handler())
+	serve(t, l, c.handler())
 
 	name := miner.ActorAddr.String()
 	ready := readyLine{
 		FullnodeAPIInfo: first.apiInfo,
-		Control:         "http://" + control.Addr().String(),
+		Control:         "http://" + l.Addr().String(),
 		EpochSeconds:    epoch.Round(time.Millisecond).Seconds(),
 		Miners:          []string{name},
-		Addresses:       keys,
+		Addresses:       named,
 		Stores:          []sectorStore{{Name: "lotusdevnet-" + name, Path: miner.PresealDir}},
 		ParameterCache:  opts.Parameters,
 	}
@@ -154,20 +161,23 @@ func abandon(t *testing.T, opts options.Options) {
 }
 
 // network makes a network of full nodes, connected to each other, and one miner, whose sectors are there at genesis.
-func network(ctx context.Context, t *testing.T, opts options.Options, rpc net.Listener) ([]*fullNode, *kit.TestMiner, error) {
+func network(ctx context.Context, t *testing.T, opts options.Options, others *key.Key, keys *controlKeys, lotus *control.Count, rpc net.Listener) ([]*fullNode, *kit.TestMiner, error) {
 	// Otherwise the miner would ask for the official parameters, and fetch them.
 	build.DisableBuiltinAssets = true
-	noPoster := kit.ConstructorOpts(node.Override(new(*wdpost.WindowPoStScheduler),
-		func() (*wdpost.WindowPoStScheduler, error) { return nil, nil }))
 	// The beacon of a test network is local; looking up drand's relays would only wait for the resolver.
 	noRelays := kit.ConstructorOpts(node.Override(new(dtypes.DrandBootstrap),
 		func() dtypes.DrandBootstrap { return nil }))
 
-	ens, clients, miner := kit.NewEnsemble(t), make([]kit.TestFullNode, opts.Nodes), new(kit.TestMiner)
+	poster := kit.ConstructorOpts(node.Override(new(*wdpost.WindowPoStScheduler),
+		func() (*wdpost.WindowPoStScheduler, error) { return nil, nil }))
+	ens, clients, miner := kit.NewEnsemble(t, kit.Account(others, abi.TokenAmount(types.MustParseFIL(crowdBalance)))), make([]kit.TestFullNode, opts.Nodes), new(kit.TestMiner)
 	for i := range clients {
 		ens.FullNode(&clients[i], noRelays, kit.F3Disabled())
 	}
-	ens.Miner(miner, &clients[0], kit.WithAllSubsystems(), kit.PresealSectors(opts.Sectors), noPoster).Start()
+	if opts.Turns {
+		poster = lotusPoster(ctx, t, &clients[0], keys, lotus)
+	}
+	ens.Miner(miner, &clients[0], kit.WithAllSubsystems(), kit.PresealSectors(opts.Sectors), poster).Start()
 
 	var nodes []*fullNode
 	for i := range clients {
@@ -178,8 +188,15 @@ func network(ctx context.Context, t *testing.T, opts options.Options, rpc net.Li
 				return nil, nil, err
 			}
 		}
-		n, err := newFullNode(ctx, t, &clients[i], l)
+		var seen v1api.FullNode = clients[i].FullNode
+		if opts.Turns {
+			seen = view{seen, ours, keys}
+		}
+		n, err := newFullNode(ctx, t, &clients[i], seen, l)
 		if err != nil {
+			return nil, nil, err
+		}
+		if _, err := n.WalletImport(ctx, &others.KeyInfo); err != nil {
 			return nil, nil, err
 		}
 		nodes = append(nodes, n)

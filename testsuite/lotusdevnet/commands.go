@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -23,6 +24,25 @@ type chain struct {
 	store    *store.Store
 	ledger   *report.Ledger
 	shutdown context.CancelFunc
+	turns    bool
+	lotus    *control.Count // what Lotus's own poster asks
+}
+
+// fullReport is the ledger's, and what each client asked of its node.
+type fullReport struct {
+	report.Report
+	RPC map[string]control.Usage `json:"rpc"`
+}
+
+func (c *chain) report() fullReport {
+	r := fullReport{c.ledger.Report(), map[string]control.Usage{ours: c.nodes[0].count.Usage()}}
+	for i, n := range c.nodes[1:] {
+		r.RPC[fmt.Sprintf("%s, node %d", ours, i+1)] = n.count.Usage()
+	}
+	if c.turns {
+		r.RPC[theirs] = c.lotus.Usage()
+	}
+	return r
 }
 
 type nothing struct{}
@@ -96,7 +116,7 @@ type sectorsAnswer struct {
 // handler serves the control port.
 func (c *chain) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /report", func(w http.ResponseWriter, _ *http.Request) { control.Write(w, c.ledger.Report()) })
+	mux.HandleFunc("GET /report", func(w http.ResponseWriter, _ *http.Request) { control.Write(w, c.report()) })
 	control.Command(mux, "/shutdown", func(context.Context, nothing) (map[string]bool, error) {
 		c.shutdown()
 		return map[string]bool{"shutdown": true}, nil
@@ -111,6 +131,8 @@ func (c *chain) handler() http.Handler {
 func (c *chain) mine(mux *http.ServeMux) {
 	control.Command(mux, "/null-rounds", c.mining.nullRounds)
 	control.Command(mux, "/reorg", c.mining.reorg)
+	control.Command(mux, "/premium", c.mining.premium)
+	control.Command(mux, "/base-fee", c.mining.baseFee)
 	control.Command(mux, "/cut", c.mining.cut)
 	control.Command(mux, "/join", c.mining.join)
 	toggle(mux, "/stop-mining", "mining", false, c.mining.setMining)

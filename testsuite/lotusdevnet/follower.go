@@ -1,16 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/filecoin-project/go-address"
 	"github.com/filecoin-project/go-state-types/abi"
 	"github.com/filecoin-project/go-state-types/builtin"
-	miner19 "github.com/filecoin-project/go-state-types/builtin/v19/miner"
 
 	"github.com/filecoin-project/lotus/api"
 	"github.com/filecoin-project/lotus/api/v1api"
@@ -26,6 +25,7 @@ type follower struct {
 	miner  address.Address
 	outbox *outbox // for the disputes; its wallet is not one of the miner's, so that nonces do not meet
 	ledger *report.Ledger
+	turns  bool // deadlines have posters
 	log    *slog.Logger
 	ready  abi.ChainEpoch // only deadlines whose challenge comes later are listed: others could not be asked of anyone
 }
@@ -40,6 +40,7 @@ func (f *follower) begin(ctx context.Context, heads <-chan []*api.HeadChange) er
 			return errors.New("the node's head subscription does not begin with the present head")
 		}
 		f.ready = changes[0].Val.Height()
+		f.ledger.Saw(int64(f.ready), time.Now())
 		return f.holdings(ctx, changes[0].Val)
 	}
 }
@@ -58,12 +59,33 @@ func (f *follower) follow(ctx context.Context, heads <-chan []*api.HeadChange) e
 			if !open {
 				return errors.New("the node ended the head subscription")
 			}
+			f.ledger.Saw(int64(changes[len(changes)-1].Val.Height()), time.Now())
+			f.reorged(changes)
 			for _, c := range changes {
 				if err := f.change(ctx, c); err != nil && ctx.Err() == nil {
 					return fmt.Errorf("following the chain at epoch %d: %w", c.Val.Height(), err)
 				}
 			}
 		}
+	}
+}
+
+// reorged records a change that takes tipsets back. One that only does so has no new head yet.
+func (f *follower) reorged(changes []*api.HeadChange) {
+	var r report.Reorg
+	for _, c := range changes {
+		switch height := int64(c.Val.Height()); {
+		case c.Type == store.HCApply:
+			r.To = height
+		case r.From == 0:
+			r.From = height
+		}
+		if c.Type == store.HCRevert {
+			r.Fork = int64(c.Val.Height()) - 1
+		}
+	}
+	if r.From > 0 && changes[0].Type == store.HCRevert {
+		f.ledger.Reorged(r)
 	}
 }
 
@@ -79,6 +101,7 @@ func (f *follower) change(ctx context.Context, c *api.HeadChange) error {
 		f.ledger.Reverted(int64(parent.Height()))
 		return nil
 	case store.HCApply:
+		f.ledger.Grew(int64(parent.Height()), int64(ts.Height()))
 		if err := f.messages(ctx, ts, parent.Height()); err != nil {
 			return err
 		}
@@ -117,6 +140,13 @@ func (f *follower) messages(ctx context.Context, ts *types.TipSet, landed abi.Ch
 			continue
 		}
 		ok := receipts[i].ExitCode.IsSuccess()
+		executed := report.Executed{Landed: int64(landed), Method: methodName(m.Message.Method), ExitCode: int64(receipts[i].ExitCode)}
+		if ok && m.Message.Method == builtin.MethodsMiner.DeclareFaultsRecovered {
+			if executed.Recoveries, err = decodeRecoveries(m, landed); err != nil {
+				return err
+			}
+		}
+		f.ledger.Executed(executed)
 		switch m.Message.Method {
 		case builtin.MethodsMiner.SubmitWindowedPoSt:
 			post, err := decodePost(m, landed, ok)
@@ -129,35 +159,6 @@ func (f *follower) messages(ctx context.Context, ts *types.TipSet, landed abi.Ch
 		}
 	}
 	return nil
-}
-
-func decodePost(m api.Message, landed abi.ChainEpoch, ok bool) (report.Post, error) {
-	p := report.Post{
-		Miner:   m.Message.To.String(),
-		Landed:  int64(landed),
-		Sender:  m.Message.From.String(),
-		Nonce:   m.Message.Nonce,
-		Message: m.Cid.String(),
-		OK:      ok,
-		Skipped: map[uint64][]uint64{},
-	}
-	var params miner19.SubmitWindowedPoStParams
-	if err := params.UnmarshalCBOR(bytes.NewReader(m.Message.Params)); err != nil {
-		if !ok {
-			return p, nil // what the actor could not read either
-		}
-		return p, fmt.Errorf("reading the parameters of post %s: %w", m.Cid, err)
-	}
-	p.Deadline, p.CommitEpoch = params.Deadline, int64(params.ChainCommitEpoch)
-	for _, part := range params.Partitions {
-		p.Partitions = append(p.Partitions, part.Index)
-		skipped, err := part.Skipped.All(miner19.AddressedSectorsMax)
-		if err != nil && ok {
-			return p, fmt.Errorf("reading the skipped sectors of post %s: %w", m.Cid, err)
-		}
-		p.Skipped[part.Index] = skipped
-	}
-	return p, nil
 }
 
 // deadline records the deadline that is open at ts, with its partitions as they are then.
@@ -175,6 +176,9 @@ func (f *follower) deadline(ctx context.Context, ts *types.TipSet) error {
 		return fmt.Errorf("asking for the partitions of deadline %d: %w", d.Index, err)
 	}
 	w := report.Window{Key: k, Challenge: int64(d.Challenge), Open: int64(d.Open), Close: int64(d.Close), Live: map[uint64]uint64{}}
+	if f.turns {
+		w.Poster = poster(d.Index)
+	}
 	for i, part := range parts {
 		live, err := part.LiveSectors.Count()
 		if err != nil {
@@ -222,6 +226,6 @@ func (f *follower) holdings(ctx context.Context, ts *types.TipSet) error {
 	if err != nil {
 		return fmt.Errorf("counting the faults: %w", err)
 	}
-	f.ledger.At(int64(ts.Height()), power.MinerPower.RawBytePower.String(), power.MinerPower.QualityAdjPower.String(), n)
+	f.ledger.At(int64(ts.Height()), ts.Blocks()[0].ParentBaseFee.String(), power.MinerPower.RawBytePower.String(), power.MinerPower.QualityAdjPower.String(), n)
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	cbg "github.com/whyrusleeping/cbor-gen"
 
 	"github.com/filecoin-project/lotus/api"
+	"github.com/filecoin-project/lotus/api/v1api"
 	"github.com/filecoin-project/lotus/chain/types"
 	"github.com/filecoin-project/lotus/itests/kit"
 	"github.com/filecoin-project/lotus/node"
@@ -29,7 +30,8 @@ type fullNode struct {
 	*kit.TestFullNode
 	api     *impl.FullNodeAPI
 	gate    *control.Gate // before its JSON-RPC
-	apiInfo string        // FULLNODE_API_INFO of a client that may do everything
+	count   *control.Count
+	apiInfo string // FULLNODE_API_INFO of a client that may do everything
 
 	// Of mining, and under its lock.
 	turn   turn
@@ -53,13 +55,14 @@ func (n *fullNode) head(ctx context.Context) (*types.TipSet, error) {
 	return head, nil
 }
 
-// newFullNode serves a node's JSON-RPC, as a Lotus daemon does, with tokens and permissions.
-func newFullNode(ctx context.Context, t *testing.T, client *kit.TestFullNode, l net.Listener) (*fullNode, error) {
+// newFullNode serves a node's JSON-RPC, as a Lotus daemon does, with tokens and permissions: all of it, or a view.
+func newFullNode(ctx context.Context, t *testing.T, client *kit.TestFullNode, seen v1api.FullNode, l net.Listener) (*fullNode, error) {
 	inside, ok := client.FullNode.(*impl.FullNodeAPI)
 	if !ok {
 		return nil, fmt.Errorf("the node is a %T, not in this process; adapt this program to this Lotus", client.FullNode)
 	}
-	handler, err := node.FullNodeHandler(client.FullNode, client.V2, true)
+	count := new(control.Count)
+	handler, err := node.FullNodeHandler(seen, client.V2, true, counting(count))
 	if err != nil {
 		return nil, fmt.Errorf("making the JSON-RPC handler: %w", err)
 	}
@@ -72,9 +75,9 @@ func newFullNode(ctx context.Context, t *testing.T, client *kit.TestFullNode, l 
 	if addr.IP.To4() == nil {
 		family = "ip6"
 	}
-	n := &fullNode{TestFullNode: client, api: inside, gate: control.NewGate(l)}
+	n := &fullNode{TestFullNode: client, api: inside, gate: control.NewGate(l), count: count}
 	n.apiInfo = fmt.Sprintf("%s:/%s/%s/tcp/%d/http", token, family, addr.IP, addr.Port)
-	serve(t, n.gate, handler)
+	serve(t, count.Listener(n.gate), handler)
 	return n, nil
 }
 

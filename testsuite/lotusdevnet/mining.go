@@ -27,6 +27,7 @@ type mining struct {
 	nodes []*fullNode
 	miner address.Address
 	epoch time.Duration
+	crowd *crowdWallet
 	log   *slog.Logger
 
 	mu        sync.Mutex
@@ -51,8 +52,8 @@ type place struct {
 	epoch   abi.ChainEpoch
 }
 
-func newMining(nodes []*fullNode, miner address.Address, epoch time.Duration, log *slog.Logger) *mining {
-	return &mining{nodes: nodes, miner: miner, epoch: epoch, log: log, made: map[place]bool{}, grew: time.Now()}
+func newMining(nodes []*fullNode, miner address.Address, epoch time.Duration, crowd *crowdWallet, log *slog.Logger) *mining {
+	return &mining{nodes: nodes, miner: miner, epoch: epoch, crowd: crowd, log: log, made: map[place]bool{}, grew: time.Now()}
 }
 
 // run mines until ctx ends. It gives up when nothing succeeded for stallLimit.
@@ -145,7 +146,7 @@ func (m *mining) followers(n *fullNode) []*fullNode {
 	return list
 }
 
-func (m *mining) producer(n *fullNode) producer { return producer{n.api, m.miner} }
+func (m *mining) producer(n *fullNode) producer { return producer{n.api, m.miner, m.crowd} }
 
 // setMining lets the chain stand still, or go on: no epoch passes meanwhile.
 func (m *mining) setMining(on bool) {

@@ -12,11 +12,11 @@ import (
 	"github.com/filecoin-project/go-state-types/proof"
 
 	"github.com/filecoin-project/lotus/api"
-	"github.com/filecoin-project/lotus/api/v1api"
 	"github.com/filecoin-project/lotus/build/buildconstants"
 	"github.com/filecoin-project/lotus/chain/gen"
 	"github.com/filecoin-project/lotus/chain/rand"
 	"github.com/filecoin-project/lotus/chain/types"
+	"github.com/filecoin-project/lotus/node/impl"
 )
 
 // winningProof is what Lotus's test networks take for a WinningPoSt, so that a block costs milliseconds.
@@ -28,8 +28,9 @@ var errIneligible = errors.New("the miner may not mine (no power, a fee debt, or
 // producer makes blocks of one miner. Unlike Lotus's own miner it makes them on any tipset, for any epoch after it, and
 // when it is told to.
 type producer struct {
-	node  v1api.FullNode
+	node  *impl.FullNodeAPI
 	miner address.Address
+	crowd *crowdWallet
 }
 
 // block makes the block of an epoch on top of base, with what the node would choose from its pool, or with no messages. It
@@ -58,6 +59,9 @@ func (p producer) block(ctx context.Context, base *types.TipSet, epoch abi.Chain
 	if including {
 		if messages, err = p.node.MpoolSelect(ctx, base.Key(), ticket.Quality()); err != nil {
 			return nil, fmt.Errorf("choosing messages: %w", err)
+		}
+		if messages, err = p.crowd.join(ctx, p.node, base, messages); err != nil {
+			return nil, err
 		}
 	}
 	block, err := p.node.MinerCreateBlock(ctx, &api.BlockTemplate{

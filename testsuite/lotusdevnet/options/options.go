@@ -21,6 +21,7 @@ type Options struct {
 	Sectors    int           // of 2 KiB
 	Nodes      int           // full nodes of the network
 	Addresses  bool          // the miner's owner, worker and control address are three
+	Turns      bool          // Lotus's own poster takes every other deadline
 	Epoch      time.Duration // by the wall clock
 	Parameters string        // folder of the Groth16 parameters
 	LogLevel   string        // of Lotus
@@ -35,6 +36,7 @@ func Parse(args []string, parameters string) (Options, error) {
 	f.IntVar(&o.Sectors, "sectors", 96, "2 KiB sectors of the miner; two make a partition, and 96 fill nearly all of the 48 deadlines")
 	f.IntVar(&o.Nodes, "nodes", 1, "full nodes, 1 to 4; all hold the miner's keys, and the others follow the first")
 	f.BoolVar(&o.Addresses, "addresses", false, "give the miner an owner and a control address of their own; without, its worker is its owner")
+	f.BoolVar(&o.Turns, "turns", false, "let Lotus's own poster prove the deadlines with odd numbers; each of the two sees only its own, and has a control address (implies --addresses)")
 	f.DurationVar(&o.Epoch, "epoch", 150*time.Millisecond, "wall-clock `time` of an epoch; block timestamps say 30 s whatever it is")
 	f.StringVar(&o.Parameters, "parameters", parameters, "`folder` of the Groth16 parameters, the same as the prover's")
 	f.StringVar(&o.LogLevel, "log-level", "error", "of Lotus: debug, info, warn or error")
@@ -53,6 +55,7 @@ func Parse(args []string, parameters string) (Options, error) {
 }
 
 func (o *Options) check() error {
+	o.Addresses = o.Addresses || o.Turns
 	if o.Dir == "" {
 		return errors.New("--dir is missing; name a folder for the chain's files")
 	}

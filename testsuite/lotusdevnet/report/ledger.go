@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Key names one miner's deadline in one proving period.
@@ -17,6 +18,7 @@ type Key struct {
 // Window is a deadline as it opens.
 type Window struct {
 	Key
+	Poster                 string // who it is left to
 	Challenge, Open, Close int64
 	Live                   map[uint64]uint64 // partition → live sectors; partitions without any are left out
 }
@@ -63,17 +65,23 @@ type entry struct {
 
 // Ledger collects what happens on the chain. It is safe for concurrent use.
 type Ledger struct {
-	mu      sync.Mutex
-	epoch   int64
-	entries []*entry
-	orphans []Post // of deadlines that are not listed: they count as messages only
-	power   Power
-	faults  uint64
-	answers map[string]answer // of dispute messages, also of those whose receipts come before the dispute is recorded
+	mu       sync.Mutex
+	epoch    int64
+	entries  []*entry
+	orphans  []Post // of deadlines that are not listed: they count as messages only
+	power    Power
+	faults   uint64
+	baseFee  string
+	nulls    []int64
+	seen     map[int64]time.Time // when the head first reached an epoch
+	newest   int64
+	reorgs   []Reorg
+	executed []Executed
+	answers  map[string]answer // of dispute messages, also of those whose receipts come before the dispute is recorded
 }
 
 // NewLedger returns an empty account.
-func NewLedger() *Ledger { return &Ledger{answers: map[string]answer{}} }
+func NewLedger() *Ledger { return &Ledger{answers: map[string]answer{}, seen: map[int64]time.Time{}} }
 
 // Opened records a deadline; a second time, or without live sectors, it does nothing.
 func (l *Ledger) Opened(w Window) {
@@ -92,6 +100,55 @@ func (l *Ledger) Knows(k Key) bool {
 	return l.find(k) != nil
 }
 
+// Executed is any message to a miner that was executed.
+type Executed struct {
+	Landed     int64 // epoch of the tipset that holds it
+	Method     string
+	ExitCode   int64
+	Recoveries []Recovery // that it declared, if it was a declaration with exit code 0
+}
+
+// Grew records a tipset and the epoch of the one before it: those in between have no block.
+func (l *Ledger) Grew(parent, epoch int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for e := parent + 1; e < epoch; e++ {
+		l.nulls = append(l.nulls, e)
+	}
+}
+
+// Saw records when the head reached an epoch, a null round with it. It counts from the first time on.
+func (l *Ledger) Saw(epoch int64, at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for ; epoch > l.newest; l.newest++ {
+		l.seen[l.newest+1] = at
+	}
+}
+
+// between is the time in seconds between the first sights of two epochs; 0 if one was not seen, which is before the start.
+func (l *Ledger) between(from, to int64) float64 {
+	a, b := l.seen[from], l.seen[to]
+	if a.IsZero() || b.IsZero() {
+		return 0
+	}
+	return b.Sub(a).Seconds()
+}
+
+// Reorged records a change of the chain.
+func (l *Ledger) Reorged(r Reorg) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reorgs = append(l.reorgs, r)
+}
+
+// Executed records any message to a miner. A post and a dispute's answer are recorded beside this.
+func (l *Ledger) Executed(e Executed) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.executed = append(l.executed, e)
+}
+
 // Landed records an executed post.
 func (l *Ledger) Landed(p Post) {
 	l.mu.Lock()
@@ -106,13 +163,15 @@ func (l *Ledger) Landed(p Post) {
 	l.orphans = append(l.orphans, p)
 }
 
-// Reverted forgets what was executed at this height and above: posts, answers to disputes, and how deadlines ended, which
-// are then due again.
+// Reverted forgets what was executed at this height and above, and null rounds after it: messages, posts, answers to disputes,
+// and how deadlines ended, which are then due again.
 func (l *Ledger) Reverted(height int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	undone := func(p Post) bool { return p.Landed >= height }
 	l.orphans = slices.DeleteFunc(l.orphans, undone)
+	l.executed = slices.DeleteFunc(l.executed, func(e Executed) bool { return e.Landed >= height })
+	l.nulls = slices.DeleteFunc(l.nulls, func(e int64) bool { return e > height })
 	maps.DeleteFunc(l.answers, func(_ string, a answer) bool { return a.landed >= height })
 	for _, e := range l.entries {
 		e.posts = slices.DeleteFunc(e.posts, undone)
@@ -152,13 +211,14 @@ func (l *Ledger) Answered(message string, landed int64, refused bool) {
 	l.answers[message] = answer{landed, refused}
 }
 
-// At records the head and what the miners have there. The first power that comes is the one at the start.
-func (l *Ledger) At(epoch int64, raw, quality string, faults uint64) {
+// At records the head, its base fee, and what the miners have there. The first power that comes is the one at the start.
+func (l *Ledger) At(epoch int64, baseFee, raw, quality string, faults uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.power.Start == "" {
 		l.power.Start, l.power.QualityStart = raw, quality
 	}
+	l.baseFee = baseFee
 	l.epoch, l.power.Now, l.power.QualityNow, l.faults = epoch, raw, quality, faults
 }
 
@@ -166,11 +226,18 @@ func (l *Ledger) At(epoch int64, raw, quality string, faults uint64) {
 func (l *Ledger) Report() Report {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r := Report{Epoch: l.epoch, Deadlines: []Deadline{}, Power: l.power, Faults: l.faults}
+	r := Report{
+		Epoch: l.epoch, Deadlines: []Deadline{}, Power: l.power, Faults: l.faults, BaseFee: l.baseFee,
+		NullRounds: append([]int64{}, l.nulls...), Reorgs: append([]Reorg{}, l.reorgs...), Recoveries: []Recovery{},
+	}
+	r.Messages.Methods = methods(l.executed)
+	for _, e := range l.executed {
+		r.Recoveries = append(r.Recoveries, e.Recoveries...)
+	}
 	r.Messages.count(l.orphans)
 	for _, e := range l.entries {
 		e.answer(l.answers)
-		r.Deadlines = append(r.Deadlines, e.deadline())
+		r.Deadlines = append(r.Deadlines, l.deadline(e))
 		r.Messages.count(e.posts)
 		r.Messages.SentTwice += e.sentTwice()
 		for _, d := range e.disputes {
@@ -204,11 +271,31 @@ func (m *Messages) count(posts []Post) {
 	}
 }
 
-func (e *entry) deadline() Deadline {
+// methods counts messages by method and exit code, in this order.
+func methods(executed []Executed) []Method {
+	list := []Method{}
+	for _, e := range executed {
+		i := slices.IndexFunc(list, func(m Method) bool { return m.Name == e.Method && m.ExitCode == e.ExitCode })
+		if i < 0 {
+			i, list = len(list), append(list, Method{Name: e.Method, ExitCode: e.ExitCode})
+		}
+		list[i].Count++
+	}
+	slices.SortFunc(list, func(a, b Method) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ExitCode, b.ExitCode))
+	})
+	return list
+}
+
+func (l *Ledger) deadline(e *entry) Deadline {
 	w := e.window
-	d := Deadline{Miner: w.Miner, PeriodStart: w.PeriodStart, Index: w.Index, Open: w.Open, Close: w.Close, Closed: e.closed()}
+	d := Deadline{Miner: w.Miner, PeriodStart: w.PeriodStart, Index: w.Index, Poster: w.Poster, Challenge: w.Challenge, Open: w.Open, Close: w.Close, Closed: e.closed()}
 	for index, live := range w.Live {
-		d.Partitions = append(d.Partitions, e.partition(index, live))
+		p := e.partition(index, live)
+		if p.Posted {
+			p.Seconds = l.between(w.Challenge, p.LandedEpoch)
+		}
+		d.Partitions = append(d.Partitions, p)
 	}
 	slices.SortFunc(d.Partitions, func(a, b Partition) int { return cmp.Compare(a.Index, b.Index) })
 	return d

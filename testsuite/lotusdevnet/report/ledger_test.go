@@ -2,6 +2,7 @@ package report
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -134,7 +135,7 @@ func TestMessages(t *testing.T) {
 	stray := post(3, false, 0)
 	stray.Deadline = 12
 	l.Landed(stray)
-	require.Equal(t, Messages{Posts: 3, Failed: 2, SentTwice: 1}, l.Report().Messages)
+	require.Equal(t, Messages{Posts: 3, Failed: 2, SentTwice: 1, Methods: []Method{}}, l.Report().Messages)
 }
 
 func TestRevertedPostsAreForgottenAndMayLandAgain(t *testing.T) {
@@ -146,7 +147,7 @@ func TestRevertedPostsAreForgottenAndMayLandAgain(t *testing.T) {
 	require.False(t, l.Report().Deadlines[0].Partitions[0].Posted)
 	require.Zero(t, l.Report().Messages.Posts)
 	l.Landed(post(1, true, 0))
-	require.Equal(t, Messages{Posts: 1}, l.Report().Messages)
+	require.Equal(t, Messages{Posts: 1, Methods: []Method{}}, l.Report().Messages)
 }
 
 func TestARevertedEndIsDueAgain(t *testing.T) {
@@ -215,10 +216,54 @@ func TestDeadlinesAreListedOldestFirstAndOnlyWithSectors(t *testing.T) {
 
 func TestPowerKeepsItsStart(t *testing.T) {
 	l := NewLedger()
-	l.At(11, "196608", "1966080", 0)
-	l.At(229, "192512", "1925120", 2)
+	l.At(11, "100", "196608", "1966080", 0)
+	l.At(229, "107", "192512", "1925120", 2)
 	r := l.Report()
 	require.Equal(t, int64(229), r.Epoch)
 	require.Equal(t, uint64(2), r.Faults)
+	require.Equal(t, "107", r.BaseFee)
 	require.Equal(t, Power{Start: "196608", Now: "192512", QualityStart: "1966080", QualityNow: "1925120"}, r.Power)
+}
+
+func TestMessagesAreCountedByMethodAndExitCode(t *testing.T) {
+	l := NewLedger()
+	l.Executed(Executed{Landed: 5, Method: "SubmitWindowedPoSt"})
+	l.Executed(Executed{Landed: 6, Method: "DeclareFaultsRecovered", Recoveries: []Recovery{{Deadline: 3, Sectors: []uint64{7}, LandedEpoch: 6}}})
+	l.Executed(Executed{Landed: 7, Method: "SubmitWindowedPoSt", ExitCode: 16})
+	l.Executed(Executed{Landed: 8, Method: "SubmitWindowedPoSt"})
+	r := l.Report()
+	require.Equal(t, []Method{{"DeclareFaultsRecovered", 0, 1}, {"SubmitWindowedPoSt", 0, 2}, {"SubmitWindowedPoSt", 16, 1}}, r.Messages.Methods)
+	require.Equal(t, []Recovery{{Deadline: 3, Sectors: []uint64{7}, LandedEpoch: 6}}, r.Recoveries)
+
+	l.Reverted(6)
+	r = l.Report()
+	require.Equal(t, []Method{{"SubmitWindowedPoSt", 0, 1}}, r.Messages.Methods)
+	require.Empty(t, r.Recoveries)
+}
+
+func TestNullRoundsAreThoseOfTheChainAsItIs(t *testing.T) {
+	l := NewLedger()
+	l.Grew(10, 11)
+	l.Grew(11, 14)
+	require.Equal(t, []int64{12, 13}, l.Report().NullRounds)
+	l.Reverted(11) // the tipset at 14
+	require.Empty(t, l.Report().NullRounds)
+	l.Grew(11, 13)
+	l.Reorged(Reorg{From: 14, Fork: 11, To: 13})
+	require.Equal(t, []int64{12}, l.Report().NullRounds)
+	require.Equal(t, []Reorg{{14, 11, 13}}, l.Report().Reorgs)
+}
+
+func TestSecondsAreFromTheChallengeToTheTipsetThatHoldsThePost(t *testing.T) {
+	l := opened()
+	start := time.Unix(1000, 0)
+	l.Saw(97, start)
+	l.Saw(100, start.Add(3*time.Second)) // null rounds at 98, the challenge, and 99
+	l.Saw(121, start.Add(10*time.Second))
+	l.Saw(120, start.Add(20*time.Second)) // after a reorg: what was seen is known
+	l.Saw(121, start.Add(21*time.Second))
+	l.Landed(post(1, true, 0)) // at 121
+	parts := l.Report().Deadlines[0].Partitions
+	require.Equal(t, 7.0, parts[0].Seconds)
+	require.Zero(t, parts[1].Seconds)
 }

@@ -9,7 +9,28 @@ type Report struct {
 	Messages  Messages   `json:"messages"`
 	Disputes  Disputes   `json:"disputes"`
 	Power     Power      `json:"power"`
-	Faults    uint64     `json:"faults"` // sectors of all miners that are faulty now
+	Faults    uint64     `json:"faults"`   // sectors of all miners that are faulty now
+	BaseFee   string     `json:"base_fee"` // of the head, in attoFIL a unit of gas
+	// NullRounds are the epochs without a block in the chain as it is now, Reorgs all that there were.
+	NullRounds []int64    `json:"null_rounds"`
+	Reorgs     []Reorg    `json:"reorgs"`
+	Recoveries []Recovery `json:"recoveries"`
+}
+
+// Reorg is a change of the head to a chain that does not hold the old head.
+type Reorg struct {
+	From int64 `json:"from"` // the old head
+	Fork int64 `json:"fork"` // the last epoch that stayed
+	To   int64 `json:"to"`   // the new head
+}
+
+// Recovery is a partition's part of a DeclareFaultsRecovered that was executed with exit code 0.
+type Recovery struct {
+	Deadline    uint64   `json:"deadline"`
+	Partition   uint64   `json:"partition"`
+	Sectors     []uint64 `json:"sectors"`
+	LandedEpoch int64    `json:"landed_epoch"`
+	Message     string   `json:"message"`
 }
 
 // Deadline is one miner's deadline in one proving period.
@@ -17,6 +38,8 @@ type Deadline struct {
 	Miner       string `json:"miner"`
 	PeriodStart int64  `json:"period_start"`
 	Index       uint64 `json:"index"`
+	Poster      string `json:"poster"` // who it is left to
+	Challenge   int64  `json:"challenge"`
 	Open        int64  `json:"open"`
 	Close       int64  `json:"close"`
 	// Closed says that nothing here changes any more: the chain has run the deadline's end, and every dispute of its
@@ -37,6 +60,9 @@ type Partition struct {
 	FaultyAfter uint64   `json:"faulty_after"` // sectors faulty after the deadline's end
 	LandedEpoch int64    `json:"landed_epoch"` // 0 unless posted
 	Message     string   `json:"message"`      // CID of the accepted message
+	// Seconds by the clock from the node's head being at the challenge epoch, or past it, to its head being the tipset that
+	// holds the message; 0 unless posted.
+	Seconds float64 `json:"seconds"`
 }
 
 // Messages counts SubmitWindowedPoSt messages to the miners in blocks since the start.
@@ -46,6 +72,15 @@ type Messages struct {
 	// SentTwice counts partitions for which messages of more than one nonce, or of more than one sender, came into
 	// blocks within one period, whether or not the actor took the second.
 	SentTwice int `json:"sent_twice"`
+	// Methods counts all messages to the miners, by method and exit code.
+	Methods []Method `json:"methods"`
+}
+
+// Method is how often messages of one method ended with one exit code.
+type Method struct {
+	Name     string `json:"name"`
+	ExitCode int64  `json:"exit_code"`
+	Count    int    `json:"count"`
 }
 
 // Disputes counts DisputeWindowedPoSt messages that this program sent. Each should be refused.

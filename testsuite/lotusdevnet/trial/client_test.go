@@ -192,7 +192,7 @@ func (n *network) landed(node int, message cid) int64 {
 	n.t.Helper()
 	var found *struct{ Height int64 }
 	err := n.try(node, &found, "StateSearchMsg", []cid{}, message, -1, true)
-	if err != nil && strings.Contains(err.Error(), "could not find") {
+	if err != nil && strings.Contains(err.Error(), "failed to load message") {
 		return 0 // the node never heard of it
 	}
 	require.NoError(n.t, err)

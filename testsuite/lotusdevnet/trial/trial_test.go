@@ -22,6 +22,8 @@ func TestControlPort(t *testing.T) {
 	t.Run("what a reorg drops is gone", func(t *testing.T) { n.in(t).reorgMessages(true) })
 	t.Run("a chain that stands still has no epochs", n.still)
 	t.Run("empty blocks leave messages in the pool", n.empty)
+	t.Run("premiums raise the base fee, which falls when they end", n.baseFee)
+	t.Run("who offers less than the crowd waits", n.crowd)
 	t.Run("a node that is cut off has another chain until it joins", n.split)
 	t.Run("the others can take the chain of the one that was cut off", n.splitAndFollow)
 	t.Run("a stopped node is away, and the other is not", n.away)
@@ -127,6 +129,29 @@ func (n *network) empty(t *testing.T) {
 	n.do("/resume-including", nil, nil)
 	message = n.push(0)
 	n.until("messages land again", func() bool { return n.landed(0, message) > 0 })
+}
+
+func (n *network) baseFee(t *testing.T) {
+	n = n.in(t)
+	var raised struct{ Goal, To string }
+	n.do("/base-fee", map[string]any{"times": 3}, &raised)
+	require.Equal(t, raised.Goal, raised.To)
+	from := n.head(0).Height
+	n.until("epochs pass", func() bool { return n.head(0).Height > from+5 })
+	require.Equal(t, raised.Goal, n.head(0).Blocks[0].ParentBaseFee, "it is kept there")
+	n.do("/premium", map[string]any{"nano": 0}, nil)
+	n.until("it falls", func() bool { return len(n.head(0).Blocks[0].ParentBaseFee) < len(raised.Goal) })
+}
+
+func (n *network) crowd(t *testing.T) {
+	n = n.in(t)
+	n.do("/premium", map[string]any{"nano": 0.01}, nil)
+	from := n.head(0).Height
+	message := n.push(0)
+	n.until("epochs pass", func() bool { return n.head(0).Height > from+8 })
+	require.Zero(t, n.landed(0, message))
+	n.do("/premium", map[string]any{"nano": 0}, nil)
+	n.until("the crowd is gone", func() bool { return n.landed(0, message) > 0 })
 }
 
 func (n *network) split(t *testing.T) {
