@@ -44,7 +44,7 @@ func TestMinerCommands(t *testing.T) {
 	t.Parallel()
 	ctx := within(t, 4*time.Minute)
 	f := fleet{Rig: rig.New(t, rig.Options{
-		Chain:  []string{"--window", "36", "--lookback", "10", "--fault-cutoff", "12", "--deadlines", "6", "--wide-every", "2"},
+		Chain:  slowChain("--deadlines", "6", "--wide-every", "2"),
 		Before: func(r *rig.Rig) { r.Config.Miners = r.Config.Miners[:1] },
 	})}
 	require.Equal(t, []string{"f01000", "f01001"}, f.Rig.Miners())
