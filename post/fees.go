@@ -177,8 +177,8 @@ func needed(base *big.Int, limit int64) Atto {
 }
 
 // ReplaceAfter is how many epochs a message is given to land before it is replaced, with so many epochs left to Close. Messages land in the
-// next two or three tipsets unless they pay too little, and a node finds them a tipset later. Twenty-one steps fit into a window of mainnet's:
-// the premium is more than a hundredfold then.
+// next two or three tipsets unless they pay too little, and a node finds them a tipset later. What is sent at Open + 4 on mainnet can so be replaced
+// twenty times; its premium is 87 times what it was then.
 func ReplaceAfter(left abi.ChainEpoch) abi.ChainEpoch {
 	return min(max(left/6, 1), 5)
 }

@@ -1,6 +1,8 @@
 package workflows_test
 
 import (
+	"encoding/json"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -36,6 +38,29 @@ func TestReplay(t *testing.T) {
 			}
 			require.NoError(t, replayer.ReplayWorkflowHistoryFromJSONFile(nil, file))
 		})
+	}
+}
+
+// A daemon may die after each event of a sender's history: the next one begins with all that was recorded until then, and decides the same.
+func TestReplayOfASenderUntilEachEvent(t *testing.T) {
+	for _, file := range []string{filepath.Join("testdata", "before-routing", "sender.json"), filepath.Join("testdata", "sender-fees.json")} {
+		data, err := os.ReadFile(file)
+		require.NoError(t, err)
+		var history struct {
+			Events []struct{ EventType string }
+		}
+		require.NoError(t, json.Unmarshal(data, &history))
+		done := 0
+		for i, event := range history.Events {
+			if event.EventType != "EVENT_TYPE_WORKFLOW_TASK_STARTED" {
+				continue
+			}
+			done++
+			replayer := worker.NewWorkflowReplayer()
+			replayer.RegisterWorkflowWithOptions(workflows.SenderWorkflow, workflow.RegisterOptions{Name: workflows.NameSenderWorkflow})
+			require.NoError(t, replayer.ReplayPartialWorkflowHistoryFromJSONFile(nil, file, int64(i+1)), "%s until event %d", file, i+1)
+		}
+		require.Greater(t, done, 10, file)
 	}
 }
 

@@ -321,3 +321,25 @@ func TestReplacedMessagesGoOnInTheNextRun(t *testing.T) {
 	require.Empty(t, s.signed)
 	require.Equal(t, "a nonce 4", s.answers[0].Message)
 }
+
+// Whatever was done and not told of is done again: the same message at the same nonce, and the same bytes to the pool.
+func TestCrashAfterEachStep(t *testing.T) {
+	s := newSending(t)
+	s.crashes = true
+	s.landable = func(m string) bool { return strings.Contains(m, "at 150") || strings.HasPrefix(m, "b") }
+	s.ask(time.Second, priced("a"))
+	s.askAt(101, priced("b"))
+	s.start()
+	require.Equal(t, []post.Outcome{post.OutcomeLanded, post.OutcomeLanded}, s.outcomes())
+	signed := map[string]int{}
+	for _, m := range s.signed {
+		signed[m]++
+	}
+	require.Equal(t, map[string]int{"a nonce 0": 2, "b nonce 1": 2, "a at 125 nonce 0": 2, "a at 150 nonce 0": 2}, signed)
+	for m := range signed {
+		assert.GreaterOrEqual(t, s.pushed[m], 2, m)
+	}
+	for _, answer := range s.answers {
+		assert.Equal(t, map[string]string{"a": "a at 150 nonce 0", "b": "b nonce 1"}[answer.ID], answer.Message)
+	}
+}

@@ -38,6 +38,7 @@ type sending struct {
 	nonce   uint64 // of the chain
 	pushes  int
 
+	crashes  bool                      // every daemon dies when it has done something and before it says so; the next one does it again
 	at       map[abi.ChainEpoch]func() // what happens at an epoch
 	baseFee  post.Atto
 	landable func(message string) bool // whether blocks take it
@@ -75,7 +76,7 @@ func newSending(t *testing.T) *sending {
 		}
 		return s.head, nil
 	})
-	register(workflows.ActivityPrepareMessage, func(_ context.Context, in workflows.PrepareInput) (workflows.Prepared, error) {
+	register(workflows.ActivityPrepareMessage, func(ctx context.Context, in workflows.PrepareInput) (workflows.Prepared, error) {
 		if err := s.prepare(in.Request); err != nil {
 			return workflows.Prepared{}, err
 		}
@@ -92,7 +93,7 @@ func newSending(t *testing.T) *sending {
 		if s.adopt != nil {
 			out.Nonce, out.Gas, out.Adopted = s.adopt.Nonce, s.adopt.Gas, s.adopt.Adopted
 		}
-		return out, err
+		return out, errors.Join(err, s.crash(ctx))
 	})
 	s.reprice = func(in workflows.RepriceInput) workflows.Repriced {
 		gas := in.Gas
@@ -100,19 +101,19 @@ func newSending(t *testing.T) *sending {
 		raw, _ := json.Marshal(in.Request.ID + " at " + string(gas.Premium))
 		return workflows.Repriced{Message: raw, Gas: gas, Head: s.head}
 	}
-	register(workflows.ActivityRepriceMessage, func(_ context.Context, in workflows.RepriceInput) (workflows.Repriced, error) {
-		return s.reprice(in), nil
+	register(workflows.ActivityRepriceMessage, func(ctx context.Context, in workflows.RepriceInput) (workflows.Repriced, error) {
+		return s.reprice(in), s.crash(ctx)
 	})
-	register(workflows.ActivitySignMessage, func(_ context.Context, in workflows.SignInput) (workflows.Signed, error) {
+	register(workflows.ActivitySignMessage, func(ctx context.Context, in workflows.SignInput) (workflows.Signed, error) {
 		var id string
 		if err := json.Unmarshal(in.Message, &id); err != nil {
 			return workflows.Signed{}, err
 		}
 		name := fmt.Sprintf("%s nonce %d", id, in.Nonce)
 		s.signed = append(s.signed, name)
-		return workflows.Signed{Message: name, Bytes: []byte(name)}, nil
+		return workflows.Signed{Message: name, Bytes: []byte(name)}, s.crash(ctx)
 	})
-	register(workflows.ActivityPushMessage, func(_ context.Context, in workflows.Signed) error {
+	register(workflows.ActivityPushMessage, func(ctx context.Context, in workflows.Signed) error {
 		s.pushes++
 		if err := s.push(s.pushes); err != nil {
 			return err
@@ -122,7 +123,7 @@ func newSending(t *testing.T) *sending {
 			s.firstAt[in.Message] = s.head
 		}
 		delete(s.lost, in.Message)
-		return nil
+		return s.crash(ctx)
 	})
 	register(workflows.ActivityFollowMessages, func(_ context.Context, in workflows.FollowInput) (post.Sender, error) {
 		out := post.Sender{Head: s.head, Nonce: s.nonce, BaseFee: s.baseFee}
@@ -142,6 +143,14 @@ func newSending(t *testing.T) *sending {
 		return out, nil
 	})
 	return s
+}
+
+// crash is how the first attempt at anything ends if daemons die in it.
+func (s *sending) crash(ctx context.Context) error {
+	if s.crashes && activity.GetInfo(ctx).Attempt == 1 {
+		return errors.New("the daemon died")
+	}
+	return nil
 }
 
 func request(id string) post.MessageRequest {

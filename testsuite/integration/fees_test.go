@@ -76,4 +76,5 @@ func TestFees(t *testing.T) {
 	require.NoError(t, r.ResumeIncluding(ctx))
 	deadlines := allPosted(ctx, t, r, 2)
 	assert.Equal(t, post.StatePosted, resultOf(ctx, t, r, deadlines[1]).State)
+	record(ctx, t, r, "sender-"+before[0].From, "", "sender-fees")
 }
