@@ -34,7 +34,13 @@ func (e tooLarge) Error() string {
 	return fmt.Sprintf("the answer is longer than %d bytes, more than such an answer can be", e.limit)
 }
 
-type limitKey struct{}
+type (
+	limitKey struct{}
+	onceKey  struct{}
+)
+
+// once has a call sent once only.
+func once(ctx context.Context) context.Context { return context.WithValue(ctx, onceKey{}, true) }
 
 // withLimit bounds the answer of the call that is made with the context.
 func withLimit(ctx context.Context, limit int64) context.Context {
@@ -47,6 +53,14 @@ type transport struct{ next http.RoundTripper }
 
 // RoundTrip sends one request.
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Context().Value(onceKey{}) == nil {
+		// A connection that was kept and that the node has closed shows only when it is used: then net/http may try another. No call
+		// changes anything, and the header's empty value is not sent.
+		again := *r
+		again.Header = r.Header.Clone()
+		again.Header["Idempotency-Key"] = []string{}
+		r = &again
+	}
 	response, err := t.next.RoundTrip(r)
 	if err != nil {
 		return nil, err

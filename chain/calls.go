@@ -266,7 +266,8 @@ func (n *Node) MpoolPush(ctx context.Context, message *SignedMessage) (cid.Cid, 
 	if err != nil {
 		return cid.Undef, err
 	}
-	name, err := call(ctx, n, "MpoolPush", answerSmall, func(ctx context.Context) (json.RawMessage, error) { return n.api.MpoolPush(ctx, message) },
+	// Sent once, so that it is known of a connection that is refused that nothing was sent before.
+	name, err := call(once(ctx), n, "MpoolPush", answerSmall, func(ctx context.Context) (json.RawMessage, error) { return n.api.MpoolPush(ctx, message) },
 		func(raw json.RawMessage) (cid.Cid, error) {
 			name, err := decodeCID(raw)
 			if err == nil && name != own {

@@ -38,7 +38,7 @@ func liar(t *testing.T, answer func(w http.ResponseWriter)) *chain.Node {
 		answer(w)
 	}))
 	t.Cleanup(s.Close)
-	return dial(t, "eyJsecret:"+s.URL, chain.Options{CallTimeout: 5 * time.Second})
+	return dial(t, "eyJsecret:"+s.URL, chain.Options{})
 }
 
 func says(text string) func(http.ResponseWriter) {

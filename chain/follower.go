@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/filecoin-project/go-state-types/abi"
-
 	"posthaste/post"
 )
 
@@ -28,96 +26,46 @@ const (
 // Follower is a process's one view of a node's head: by subscription over a websocket where the node offers one, by
 // polling where not. It outlives the node's absence, with one log line when it goes and one when it comes back.
 type Follower struct {
+	*headline
 	node  *Node
-	epoch time.Duration
 	log   *slog.Logger
+	began time.Time // when the follower was made
 
-	mu      sync.Mutex
-	head    *TipSet       // nil until the node first answered
-	headAt  time.Time     // when that was first seen
-	began   time.Time     // when the follower was made
-	changed chan struct{} // closed, and replaced, at every new head
-	mode    string        // what was logged last: "", "subscribed", "polling" or "away"
+	mu    sync.Mutex
+	epoch time.Duration // 0 until the node has said it
+	mode  string        // what was logged last: "", "subscribed", "polling" or "away"
+	err   error         // why it is away
 }
 
 // NewFollower makes a follower of the node's head; Run starts it.
 func NewFollower(node *Node, log *slog.Logger) *Follower {
-	return &Follower{node: node, log: log.With("node", node.Endpoint()), changed: make(chan struct{}), began: time.Now()}
-}
-
-// Head is the last head seen; nil before the first.
-func (f *Follower) Head() *TipSet {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.head
-}
-
-// Epoch is the last head's height; ok is false before the first.
-func (f *Follower) Epoch() (epoch abi.ChainEpoch, ok bool) {
-	if head := f.Head(); head != nil {
-		return head.Height, true
-	}
-	return 0, false
+	return &Follower{headline: newHeadline(), node: node, log: log.With("node", node.Endpoint()), began: time.Now()}
 }
 
 // Outlook is how the node is followed: its head, when that came, and whether it answers now.
 func (f *Follower) Outlook() post.NodeOutlook {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	o := post.NodeOutlook{Endpoint: f.node.Endpoint(), Since: f.began, EpochDuration: f.epoch, Away: f.mode == "away"}
-	if f.head == nil {
+	head, at, _ := f.now()
+	epoch, away := f.state()
+	o := post.NodeOutlook{Endpoint: f.node.Endpoint(), Since: f.began, EpochDuration: epoch, Away: away != nil}
+	if head == nil {
 		return o
 	}
-	o.Head, o.At = f.head.Height, f.headAt
+	o.Head, o.At = head.Height, at
 	// A test chain that mines faster than its timestamps say is told by the configuration, which overrides the epoch's duration.
 	if f.node.options.EpochDuration == 0 {
-		o.Timestamp = f.head.time()
+		o.Timestamp = head.time()
 	}
 	return o
 }
 
-// WaitEpoch waits until the head is at epoch or past it and gives that head. It ends early only with the context.
-func (f *Follower) WaitEpoch(ctx context.Context, epoch abi.ChainEpoch) (*TipSet, error) {
-	for {
-		f.mu.Lock()
-		head, changed := f.head, f.changed
-		f.mu.Unlock()
-		if head != nil && head.Height >= epoch {
-			return head, nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("waiting for epoch %d: %w", epoch, ctx.Err())
-		}
+// state is how long an epoch is, as far as the node has said, and why the node is away, if it is.
+func (f *Follower) state() (epoch time.Duration, away error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.mode != "away" {
+		return f.epoch, nil
 	}
-}
-
-// Heads gives the current head, if there is one, and then every new one, until the context ends; then it closes. A slow
-// reader gets the newest only, never a queue of old ones.
-func (f *Follower) Heads(ctx context.Context) <-chan *TipSet {
-	out := make(chan *TipSet)
-	go func() {
-		defer close(out)
-		var sent *TipSet
-		for {
-			f.mu.Lock()
-			head, changed := f.head, f.changed
-			f.mu.Unlock()
-			give := out
-			if head == sent {
-				give = nil
-			}
-			select {
-			case give <- head:
-				sent = head
-			case <-changed:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return out
+	return f.epoch, f.err
 }
 
 // Run follows the head until the context ends. It returns only then.
@@ -219,25 +167,24 @@ func (f *Follower) subscription(ctx context.Context) error {
 // found takes a new head and says, once, how the node is followed now.
 func (f *Follower) found(head *TipSet, mode string) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	// A poll between two subscriptions is not worth a line.
 	if before := f.mode; before != mode && (before != "subscribed" || mode != "polling") {
 		f.log.Info("following the chain's head", "by", mode, "epoch", head.Height, "epoch_duration", f.epoch)
 		f.mode = mode
 	}
-	if f.head != nil && f.head.Cids.Equal(head.Cids) {
-		return
-	}
-	f.head, f.headAt = head, time.Now()
-	close(f.changed)
-	f.changed = make(chan struct{})
+	f.mu.Unlock()
+	f.set(head)
 }
 
 // away says, once, that the node does not answer.
 func (f *Follower) away(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.mode != "away" && !errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) {
+		return
+	}
+	f.err = err
+	if f.mode != "away" {
 		f.mode = "away"
 		f.log.Warn("lost the chain's head; trying on", "error", err)
 	}

@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,6 +38,12 @@ var (
 type Options struct {
 	CallTimeout   time.Duration // limit of one call; DefaultCallTimeout if zero
 	EpochDuration time.Duration // overrides the network's: a test chain mines faster than its timestamps say
+	Patience      time.Duration // of several nodes, how long one may take before the next is asked as well; 5 s if zero
+}
+
+func (o Options) withDefaults() Options {
+	o.CallTimeout, o.Patience = cmp.Or(o.CallTimeout, DefaultCallTimeout), cmp.Or(o.Patience, patience)
+	return o
 }
 
 // Node is one endpoint of a Filecoin node. It holds no connection of its own (one HTTP request a call), so that it works
@@ -55,10 +62,7 @@ func Dial(ctx context.Context, apiInfo string, options Options) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if options.CallTimeout == 0 {
-		options.CallTimeout = DefaultCallTimeout
-	}
-	n := &Node{info: info, options: options, api: new(api)}
+	n := &Node{info: info, options: options.withDefaults(), api: new(api)}
 	n.closeFn, err = jsonrpc.NewMergeClient(ctx, info.URL, rpcNamespace, []any{n.api}, info.header(),
 		jsonrpc.WithHTTPClient(&http.Client{Transport: transport{http.DefaultTransport.(*http.Transport).Clone()}}))
 	if err != nil {

@@ -107,6 +107,19 @@ type NodeOutlook struct {
 	Timestamp     time.Time      `json:"timestamp,omitzero"` // of the head, where timestamps are real; zero: they are not, or not known
 	EpochDuration time.Duration  `json:"epoch_duration"`     // 0: the node has not said yet
 	Away          bool           `json:"away"`               // it does not answer now
+
+	// Nodes are all that the daemon has, in the order of preference, if there are several. The fields above are then of the one that is used.
+	Nodes []NodeStanding `json:"nodes,omitempty"`
+}
+
+// NodeStanding is how one of a daemon's several nodes stands.
+type NodeStanding struct {
+	Endpoint string         `json:"endpoint"`
+	Used     bool           `json:"used"`
+	Verdict  string         `json:"verdict"`       // good, slow, behind, forked or down
+	Why      string         `json:"why,omitempty"` // it is not good
+	Head     abi.ChainEpoch `json:"head"`          // 0: none was seen
+	Latency  time.Duration  `json:"latency"`       // of the question for its head
 }
 
 // Behind is how many epochs the node's head is behind, by the clock: since it came, or since its timestamp if that is more. A new head
