@@ -33,6 +33,9 @@ const (
 	finality = 900 // after so many, the chain does not change any more
 )
 
+// maxNodes is how many nodes a daemon can use.
+const maxNodes = 16
+
 // names of workers and cards stand in workflow IDs, task queues and metrics.
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
@@ -97,26 +100,67 @@ func or[T any](written *T, otherwise T) T {
 	return *written
 }
 
+// chain gathers the nodes: that of api_info first, then the others. Only where the file names none is the environment asked.
 func (d *document) chain(f *file, getenv func(string) string) Chain {
-	c := Chain{APIInfo: Secret(strings.TrimSpace(f.Chain.APIInfo)), EpochDuration: d.positive("chain.epoch_duration", f.Chain.EpochDuration, 0)}
+	c := Chain{EpochDuration: d.positive("chain.epoch_duration", f.Chain.EpochDuration, 0)}
+	add := func(key string, lists ...string) {
+		for _, list := range lists {
+			for _, info := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == '\n' }) {
+				if info = strings.TrimSpace(info); info == "" || strings.HasPrefix(info, "#") {
+					continue
+				}
+				if slices.Contains(c.Nodes, Secret(info)) {
+					d.complain(key, "it names a node twice")
+				}
+				c.Nodes = append(c.Nodes, Secret(info))
+				c.inFile = c.inFile || !strings.HasSuffix(key, "_file") && hasToken(info)
+			}
+		}
+	}
 	switch {
-	case c.APIInfo != "" && f.Chain.APIInfoFile != "":
+	case f.Chain.APIInfo != "" && f.Chain.APIInfoFile != "":
 		d.complain("chain.api_info_file", "api_info is given too; keep one of them")
 	case f.Chain.APIInfoFile != "":
-		text, err := os.ReadFile(f.Chain.APIInfoFile)
-		if err != nil {
-			d.complain("chain.api_info_file", "%v", err)
-		} else if len(strings.Fields(string(text))) != 1 {
+		text := d.text("chain.api_info_file", f.Chain.APIInfoFile)
+		if text != "" && len(strings.Fields(text)) != 1 {
 			d.complain("chain.api_info_file", "%s must hold one line such as TOKEN:/ip4/127.0.0.1/tcp/1234/http", f.Chain.APIInfoFile)
 		}
-		c.APIInfo = Secret(strings.TrimSpace(string(text)))
-	case c.APIInfo == "":
-		c.APIInfo = Secret(strings.TrimSpace(getenv("FULLNODE_API_INFO")))
-	default:
-		token, _, found := strings.Cut(string(c.APIInfo), ":")
-		c.inFile = found && token != "" && token != "http" && token != "https" && token != "ws" && token != "wss"
+		add("chain.api_info_file", text)
+	}
+	add("chain.api_info", f.Chain.APIInfo)
+	switch {
+	case len(f.Chain.Nodes) > 0 && f.Chain.NodesFile != "":
+		d.complain("chain.nodes_file", "nodes is given too; keep one of them")
+	case f.Chain.NodesFile != "":
+		add("chain.nodes_file", d.text("chain.nodes_file", f.Chain.NodesFile))
+	}
+	add("chain.nodes", f.Chain.Nodes...)
+	if len(c.Nodes) == 0 {
+		add("chain.api_info", getenv("FULLNODE_API_INFO"))
+		c.inFile = false
+	}
+	if len(c.Nodes) > maxNodes {
+		d.complain("chain.nodes", "there are %d nodes; at most %d", len(c.Nodes), maxNodes)
 	}
 	return c
+}
+
+// text is what a file of secrets holds.
+func (d *document) text(key, path string) string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		d.complain(key, "%v", err)
+	}
+	if strings.TrimSpace(string(text)) == "" && err == nil {
+		d.complain(key, "%s must hold a line such as TOKEN:/ip4/127.0.0.1/tcp/1234/http", path)
+	}
+	return string(text)
+}
+
+// hasToken says whether a node's address has a token before it.
+func hasToken(info string) bool {
+	token, _, found := strings.Cut(info, ":")
+	return found && token != "" && !slices.Contains([]string{"http", "https", "ws", "wss"}, token) && !strings.HasPrefix(info, "/")
 }
 
 func (d *document) miners(f *file) []Miner {

@@ -71,9 +71,9 @@ type Versioning struct {
 	BuildID string // what this daemon is; empty: the program's version
 }
 
-// Chain is the Filecoin node.
+// Chain is the Filecoin node, or several of one chain.
 type Chain struct {
-	APIInfo       Secret        // as FULLNODE_API_INFO: token:multiaddress; empty if none is configured
+	Nodes         []Secret      // each as in FULLNODE_API_INFO: token:multiaddress; the one that is preferred first; none if none is configured
 	EpochDuration time.Duration // overrides what the node says; 0: ask the node
 
 	inFile bool // a token stands in posthaste.toml itself
@@ -201,7 +201,7 @@ func (c *Config) warnOfReaders() error {
 		return fmt.Errorf("reading the configuration: %w", err)
 	}
 	if c.Chain.inFile && info.Mode().Perm()&0o004 != 0 {
-		c.Warnings = append(c.Warnings, fmt.Sprintf("%s holds an API token and everybody may read it: chmod 600 it, or use chain.api_info_file or FULLNODE_API_INFO", c.Path))
+		c.Warnings = append(c.Warnings, fmt.Sprintf("%s holds an API token and everybody may read it: chmod 600 it, or use chain.api_info_file, chain.nodes_file or FULLNODE_API_INFO", c.Path))
 	}
 	if slices.ContainsFunc(c.Alerts.Webhooks, func(w Webhook) bool { return w.inFile }) && info.Mode().Perm()&0o004 != 0 {
 		c.Warnings = append(c.Warnings, fmt.Sprintf("%s holds the URL of a webhook, which is a secret, and everybody may read it: chmod 600 it, or use url_file or url_env", c.Path))
@@ -212,7 +212,7 @@ func (c *Config) warnOfReaders() error {
 // ForDaemon says what a daemon cannot do without.
 func (c *Config) ForDaemon() error {
 	var missing []string
-	if c.Chain.APIInfo == "" {
+	if len(c.Chain.Nodes) == 0 {
 		missing = append(missing, "a Filecoin node: chain.api_info, chain.api_info_file or the environment's FULLNODE_API_INFO")
 	}
 	enabled := 0

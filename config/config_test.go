@@ -60,7 +60,7 @@ func uncomment(text string) string {
 func TestCommentedShowsTheDefaults(t *testing.T) {
 	text := uncomment(Commented())
 	text = withoutRules(text)
-	for _, example := range []string{"api_info = ", "api_info_file = ", "epoch_duration = ", "bin = ", "args = ", "envs = ", `name = "worker-1"`,
+	for _, example := range []string{"api_info = ", "api_info_file = ", "nodes = ", "nodes_file = ", "epoch_duration = ", "bin = ", "args = ", "envs = ", `name = "worker-1"`,
 		"cgroup.cpuset = ", "gpu = ", "ready_timeout = ", "allowed_miners = ", "allowed_sizes = ", "memory_per_proof = ", "memory = ", "window_post = ", "winning_post = ",
 		"url_file = ", "url_env = ", "kinds = "} {
 		require.Contains(t, text, "\n"+example, "the example is in the file")
@@ -79,7 +79,7 @@ func TestCommentedShowsTheDefaults(t *testing.T) {
 	require.Equal(t, want, got)
 
 	text = uncomment(Commented())
-	for _, other := range []string{"api_info_file", "url_file", "url_env"} {
+	for _, other := range []string{"api_info_file", "nodes_file", "url_file", "url_env"} {
 		text = strings.Replace(text, "\n"+other, "\n#"+other, 1)
 	}
 	_, err = parse(withoutRules(text))
@@ -180,12 +180,12 @@ func TestEnvironmentFillsWhatIsLeftOut(t *testing.T) {
 	c, err := build("f", nil, env, host)
 	require.NoError(t, err)
 	require.Equal(t, Temporal{"t:1", "n", ""}, c.Temporal)
-	require.Equal(t, "tok:/ip4/1.2.3.4/tcp/1/http", c.Chain.APIInfo.Reveal())
+	require.Equal(t, "tok:/ip4/1.2.3.4/tcp/1/http", c.Chain.Nodes[0].Reveal())
 
 	c, err = build("f", []byte("temporal.address = \"h:2\"\nchain.api_info = \"x:/ip4/1.1.1.1/tcp/1/http\""), env, host)
 	require.NoError(t, err)
 	require.Equal(t, Temporal{"h:2", "n", ""}, c.Temporal)
-	require.Equal(t, "x:/ip4/1.1.1.1/tcp/1/http", c.Chain.APIInfo.Reveal())
+	require.Equal(t, "x:/ip4/1.1.1.1/tcp/1/http", c.Chain.Nodes[0].Reveal())
 
 	_, err = build("f", nil, func(string) string { return "nonsense" }, host)
 	require.EqualError(t, err, `f:1:1: temporal.address: "nonsense" is not host:port, such as "127.0.0.1:7233"`)
@@ -288,7 +288,7 @@ func TestLoad(t *testing.T) {
 	write(fmt.Sprintf("chain.api_info_file = %q", secret), 0o644)
 	got, err := load(path, noEnv, host)
 	require.NoError(t, err)
-	require.Equal(t, "tok:/ip4/127.0.0.1/tcp/1/http", got.Chain.APIInfo.Reveal())
+	require.Equal(t, "tok:/ip4/127.0.0.1/tcp/1/http", got.Chain.Nodes[0].Reveal())
 	require.Empty(t, got.Warnings)
 }
 
@@ -296,9 +296,9 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	c, err := parse("chain.api_info = \"hunter2:/ip4/127.0.0.1/tcp/1/http\"")
 	require.NoError(t, err)
 	var out bytes.Buffer
-	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "info", c.Chain.APIInfo, "config", c)
-	slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "info", c.Chain.APIInfo, "config", c)
-	fmt.Fprintf(&out, "%v %+v %#v %s %q", c, c, c, c.Chain.APIInfo, c.Chain.APIInfo)
+	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "info", c.Chain.Nodes[0], "config", c)
+	slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "info", c.Chain.Nodes[0], "config", c)
+	fmt.Fprintf(&out, "%v %+v %#v %s %q", c, c, c, c.Chain.Nodes[0], c.Chain.Nodes[0])
 	require.NoError(t, json.NewEncoder(&out).Encode(c))
 	require.NotContains(t, out.String(), "hunter2")
 	require.Contains(t, out.String(), "(secret)")
@@ -324,6 +324,52 @@ func TestWebUI(t *testing.T) {
 			built, err := build("f", []byte(c.text), func(string) string { return "" }, func() (string, error) { return "h", nil })
 			require.NoError(t, err)
 			require.Equal(t, c.want, built.Temporal.WebUI())
+		})
+	}
+}
+
+// Where nodes may be named, and in which order they are preferred.
+func TestNodes(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "nodes")
+	require.NoError(t, os.WriteFile(file, []byte("# the second\nb:http://b\n\nc:http://c\n"), 0o600))
+	empty := filepath.Join(dir, "empty")
+	require.NoError(t, os.WriteFile(empty, nil, 0o600))
+	env := func(string) string { return "x:http://x, y:http://y" }
+	for situation, c := range map[string]struct {
+		text string
+		want []string
+		err  string
+	}{
+		"none":                     {"", []string{"x:http://x", "y:http://y"}, ""},
+		"one":                      {`api_info = "a:http://a"`, []string{"a:http://a"}, ""},
+		"several with commas":      {`api_info = "a:http://a,b:http://b"`, []string{"a:http://a", "b:http://b"}, ""},
+		"one and others":           {"api_info = \"a:http://a\"\nnodes = [\"b:http://b\", \"c:http://c\"]", []string{"a:http://a", "b:http://b", "c:http://c"}, ""},
+		"one and a file of others": {fmt.Sprintf("api_info = \"a:http://a\"\nnodes_file = %q", file), []string{"a:http://a", "b:http://b", "c:http://c"}, ""},
+		"others alone":             {`nodes = ["b:http://b"]`, []string{"b:http://b"}, ""},
+		"a list and a file":        {fmt.Sprintf("nodes = [\"b:http://b\"]\nnodes_file = %q", file), nil, "chain.nodes_file: nodes is given too; keep one of them"},
+		"a file that is not there": {`nodes_file = "/nowhere/nodes"`, nil, "chain.nodes_file: open /nowhere/nodes"},
+		"a file without nodes":     {fmt.Sprintf("nodes_file = %q", empty), nil, "must hold a line"},
+		"one node twice":           {`nodes = ["b:http://b", "b:http://b"]`, nil, "chain.nodes: it names a node twice"},
+		"no list":                  {`nodes = "b:http://b"`, nil, "chain.nodes: want a list of strings"},
+	} {
+		t.Run(situation, func(t *testing.T) {
+			got, err := build("f", []byte("[chain]\n"+c.text), func(name string) string {
+				if name == "FULLNODE_API_INFO" {
+					return env(name)
+				}
+				return ""
+			}, host)
+			if c.err != "" {
+				require.ErrorContains(t, err, c.err)
+				return
+			}
+			require.NoError(t, err)
+			var nodes []string
+			for _, n := range got.Chain.Nodes {
+				nodes = append(nodes, n.Reveal())
+			}
+			require.Equal(t, c.want, nodes)
 		})
 	}
 }

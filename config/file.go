@@ -16,6 +16,8 @@ type file struct {
 	Chain struct {
 		APIInfo       string    `toml:"api_info" is:"a string such as \"TOKEN:/ip4/127.0.0.1/tcp/1234/http\""`
 		APIInfoFile   string    `toml:"api_info_file" is:"a string, the path of a file"`
+		Nodes         []string  `toml:"nodes" is:"a list of strings such as [\"TOKEN:/ip4/127.0.0.1/tcp/1234/http\"]"`
+		NodesFile     string    `toml:"nodes_file" is:"a string, the path of a file"`
 		EpochDuration *duration `toml:"epoch_duration"`
 	} `toml:"chain"`
 	Policy   policyFile   `toml:"policy"`

@@ -157,9 +157,20 @@ func JudgeNode(n NodeOutlook, now time.Time, l Limits) (a Alert, bad bool) {
 	return Alert{
 		Kind: AlertNodeBehind, Key: string(AlertNodeBehind) + "/" + n.Endpoint, Severity: Critical, Subject: "node " + n.Endpoint, Hold: l.Hold,
 		Summary: fmt.Sprintf("node %s is %s behind: %s", n.Endpoint, epochs(behind), what),
-		Details: "Deadlines are followed, and posts sent, by what this node says. Until it is back they wait.",
+		Details: "Deadlines are followed, and posts sent, by what this node says. Until it is back they wait." + n.others(),
 		Mend:    "on the node's machine: `lotus sync status` and `lotus net peers`, then start it again; or give the daemon another node (FULLNODE_API_INFO) and restart it",
 	}, true
+}
+
+// others says why none of a daemon's other nodes is used, if it has several.
+func (n NodeOutlook) others() string {
+	var text strings.Builder
+	for _, o := range n.Nodes {
+		if !o.Used {
+			fmt.Fprintf(&text, " Node %s is no better: %s at epoch %d. %s", o.Endpoint, o.Verdict, o.Head, o.Why)
+		}
+	}
+	return text.String()
 }
 
 // failing judges a workflow whose tasks fail.

@@ -16,13 +16,13 @@ import (
 )
 
 // newAlerts makes what judges how things stand and tells people. Any daemon can do it, and one does.
-func newAlerts(c *config.Config, heads *chain.Follower, index *sectors.Index, balance *activities.Balance, temporal client.Client, log *slog.Logger) (*activities.Alerts, error) {
+func newAlerts(c *config.Config, node *chain.Nodes, index *sectors.Index, balance *activities.Balance, temporal client.Client, log *slog.Logger) (*activities.Alerts, error) {
 	hooks, err := c.Alerts.Hooks()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", config.DefaultFile, err)
 	}
 	outlooks := &activities.Outlooks{
-		Balance: balance, Temporal: temporal, Node: heads.Outlook, Log: log, Closed: min(time.Hour, c.Alerts.Limits.Keep),
+		Balance: balance, Temporal: temporal, Node: node.Outlook, Log: log, Closed: min(time.Hour, c.Alerts.Limits.Keep),
 		Stores: func() []post.LostStore { return lostStores(index.States()) },
 	}
 	return &activities.Alerts{

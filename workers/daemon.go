@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"time"
 
 	enums "go.temporal.io/api/enums/v1"
@@ -30,27 +29,26 @@ import (
 func Daemon(c *config.Config, log *slog.Logger) fx.Option {
 	return fx.Options(
 		fx.Supply(c, log),
-		fx.Provide(newProcessMetrics, newNode, newHeads, newDaemonStores, newIndex, newDaemonClient, newDaemonActivities),
+		fx.Provide(newProcessMetrics, newNode, newDaemonStores, newIndex, newDaemonClient, newDaemonActivities),
 		fx.Invoke(runDaemon, serveDaemonMetrics),
 	)
 }
 
-func newNode(lc fx.Lifecycle, c *config.Config) (*chain.Node, error) {
+// newNode is the daemon's node, or its several: one view of the chain, followed for the whole process.
+func newNode(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, log *slog.Logger) (*chain.Nodes, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	node, err := chain.Dial(ctx, c.Chain.APIInfo.Reveal(), chain.Options{EpochDuration: c.Chain.EpochDuration})
+	var infos []string
+	for _, info := range c.Chain.Nodes {
+		infos = append(infos, info.Reveal())
+	}
+	nodes, err := chain.DialAll(ctx, infos, chain.Options{EpochDuration: c.Chain.EpochDuration}, log)
 	if err != nil {
 		cancel()
 		return nil, err
 	}
-	lc.Append(fx.Hook{OnStop: func(context.Context) error { node.Close(); cancel(); return nil }})
-	return node, nil
-}
-
-// newHeads follows the chain's head for the whole process.
-func newHeads(lc fx.Lifecycle, down fx.Shutdowner, node *chain.Node, log *slog.Logger) *chain.Follower {
-	heads := chain.NewFollower(node, log)
-	background(lc, down, log, "following the chain", heads.Run)
-	return heads
+	lc.Append(fx.Hook{OnStop: func(context.Context) error { nodes.Close(); cancel(); return nil }})
+	background(lc, down, log, "following the chain", nodes.Run)
+	return nodes, nil
 }
 
 func newDaemonStores(c *config.Config) (*sectors.Stores, error) {
@@ -110,21 +108,21 @@ type daemonActivities struct {
 	recover  *activities.Recoveries
 }
 
-func newDaemonActivities(c *config.Config, node *chain.Node, heads *chain.Follower, stores *sectors.Stores, index *sectors.Index, temporal client.Client, m *metrics, log *slog.Logger) (daemonActivities, error) {
+func newDaemonActivities(c *config.Config, node *chain.Nodes, stores *sectors.Stores, index *sectors.Index, temporal client.Client, m *metrics, log *slog.Logger) (daemonActivities, error) {
 	fleet := &activities.Fleet{Temporal: temporal, Namespace: c.Temporal.Namespace, Log: log}
 	balance := &activities.Balance{Fleet: fleet, Temporal: temporal, Log: log, Observe: watchBalance(newDaemonMetrics(m))}
-	alerts, err := newAlerts(c, heads, index, balance, temporal, log)
+	alerts, err := newAlerts(c, node, index, balance, temporal, log)
 	if err != nil {
 		return daemonActivities{}, err
 	}
 	alerts.Observe = newBoardMetrics(m, nil).observe
-	newNodeMetrics(m, heads.Outlook)
-	reader := &activities.Chain{Node: node, Heads: heads}
+	newNodeMetrics(m, node.Outlook)
+	reader := &activities.Chain{Node: node, Heads: node}
 	return daemonActivities{
 		chain:    reader,
 		recover:  &activities.Recoveries{Node: node, Chain: reader, Temporal: temporal},
 		messages: &activities.Messages{Node: node},
-		watch:    &activities.Watch{Node: node, Heads: heads, Temporal: temporal, Log: log},
+		watch:    &activities.Watch{Node: node, Heads: node, Temporal: temporal, Log: log},
 		sectors:  &activities.Sectors{Index: index, Verify: prover.Verify},
 		finder:   &activities.Finder{Node: node},
 		check:    &activities.SectorCheck{Stores: stores, Read: prover.Vanilla},
@@ -151,7 +149,7 @@ func serveDaemonMetrics(lc fx.Lifecycle, c *config.Config, m *metrics, log *slog
 }
 
 // runDaemon polls the daemon's queues and keeps the miners' workflows there.
-func runDaemon(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, log *slog.Logger, temporal client.Client, node *chain.Node, heads *chain.Follower, a daemonActivities) {
+func runDaemon(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, log *slog.Logger, temporal client.Client, node *chain.Nodes, a daemonActivities) {
 	background(lc, down, log, "the daemon", func(ctx context.Context) error {
 		reportParameters(log, false)
 		if err := awaitTemporal(ctx, c.Temporal, temporal, log); err != nil {
@@ -175,7 +173,7 @@ func runDaemon(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, log *slog.
 		})
 	}
 	background(lc, down, log, "watching the node", func(ctx context.Context) error {
-		return watchNode(ctx, heads.Outlook, c.Alerts.Limits, nodeEvery, log)
+		return watchNode(ctx, node.Outlook, c.Alerts.Limits, nodeEvery, log)
 	})
 	background(lc, down, log, "settling this daemon's version", func(ctx context.Context) error {
 		if err := awaitTemporal(ctx, c.Temporal, temporal, log); err != nil {
@@ -186,7 +184,10 @@ func runDaemon(lc fx.Lifecycle, down fx.Shutdowner, c *config.Config, log *slog.
 		}
 		return watchVersions(ctx, BuildID(c.Versioning), c.Temporal.Namespace, temporal, log)
 	})
-	background(lc, down, log, "checking the token", func(ctx context.Context) error { return checkToken(ctx, node, log) })
+	background(lc, down, log, "checking the nodes' tokens", func(ctx context.Context) error { return checkTokens(ctx, node, log) })
+	background(lc, down, log, "looking for the senders' keys", func(ctx context.Context) error {
+		return checkSenders(ctx, c.Miners, node, temporal, log)
+	})
 	background(lc, down, log, "ensuring miners", func(ctx context.Context) error {
 		if err := awaitTemporal(ctx, c.Temporal, temporal, log); err != nil {
 			return err
@@ -283,25 +284,11 @@ func fatal(down fx.Shutdowner, log *slog.Logger) func(error) {
 	}
 }
 
-// checkToken says at once, and not at the first Close, that the node's token may not sign.
-func checkToken(ctx context.Context, node *chain.Node, log *slog.Logger) error {
-	return until(ctx, log, "the node's token", 30*time.Second, func(ctx context.Context) error {
-		permissions, err := node.Permissions(ctx)
-		if err != nil {
-			return err
-		}
-		if !slices.Contains(permissions, "sign") && len(permissions) > 0 {
-			return fmt.Errorf("it may only %v and posts must be signed; make one with `lotus auth api-info --perm sign` and restart the daemon", permissions)
-		}
-		return nil
-	})
-}
-
 // ensureEvery is how often a daemon makes sure that its miners' workflows exist: an operator may have terminated one.
 const ensureEvery = time.Minute
 
 // ensureMiners starts each configured miner's workflow, or tells the running one its configuration.
-func ensureMiners(ctx context.Context, miners []config.Miner, node *chain.Node, temporal client.Client, log *slog.Logger) error {
+func ensureMiners(ctx context.Context, miners []config.Miner, node *chain.Nodes, temporal client.Client, log *slog.Logger) error {
 	var epoch time.Duration
 	err := until(ctx, log, "the node at "+node.Endpoint(), 5*time.Second, func(ctx context.Context) (err error) {
 		epoch, err = node.EpochDuration(ctx)

@@ -41,7 +41,9 @@ func busyMetrics() *metrics {
 	d.observe(look{moved: 1, incomplete: true})
 	newBoardMetrics(m, nil).observe(busyOutlook(), busyAlerts())
 	newNodeMetrics(m, func() post.NodeOutlook {
-		return post.NodeOutlook{Head: 1000, At: time.Now(), EpochDuration: 30 * time.Second}
+		return post.NodeOutlook{Head: 1000, At: time.Now(), EpochDuration: 30 * time.Second, Nodes: []post.NodeStanding{
+			{Endpoint: "http://a", Verdict: "behind", Latency: 20 * time.Millisecond}, {Endpoint: "http://b", Used: true, Verdict: "good"},
+		}}
 	})
 	return m
 }
@@ -76,6 +78,9 @@ func TestMetrics(t *testing.T) {
 		"posthaste_skipped_sectors_total":    {`{kind="wdpost"} 2`},
 		"posthaste_store_readable":           {`{store="a"} 1`, `{store="b"} 0`},
 		"posthaste_worker_paused":            {`1`},
+		"posthaste_node_used":                {`{node="http://a"} 0`, `{node="http://b"} 1`},
+		"posthaste_node_verdict":             {`{node="http://a",verdict="behind"} 1`, `{node="http://b",verdict="good"} 1`},
+		"posthaste_node_latency_seconds":     {`{node="http://a"} 0.02`, `{node="http://b"} 0`},
 		"posthaste_jobs_waiting":             {`5`},
 		"posthaste_jobs_running":             {`2`},
 		"posthaste_jobs_nobody":              {`3`},
