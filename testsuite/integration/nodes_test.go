@@ -1,0 +1,72 @@
+package integration_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"posthaste/post"
+	"posthaste/testsuite/badnode"
+	"posthaste/testsuite/rig"
+)
+
+// Of two nodes the one that is used is killed in the middle of a deadline, the other stands still in the next, and both are away for a while in
+// a third. No proof notices, nothing is missed, nothing is sent twice, and the log says once what was left for what.
+func TestNodesComeAndGo(t *testing.T) {
+	t.Parallel() // it mostly waits
+	ctx := within(t, 4*time.Minute)
+	var nodes []*badnode.Node
+	r := rig.New(t, rig.Options{
+		Chain: []string{"--miners", "1", "--epoch", "500ms", "--window", "48", "--lookback", "12", "--fault-cutoff", "16", "--deadlines", "4", "--wide-every", "0"},
+		Before: func(r *rig.Rig) {
+			for range 2 {
+				n, err := badnode.Start(r.Config.APIInfo)
+				require.NoError(t, err)
+				t.Cleanup(n.Down)
+				nodes = append(nodes, n)
+			}
+			r.Config.APIInfo = nodes[0].APIInfo()
+			r.Config.Chain = []string{fmt.Sprintf("nodes = [%q]", nodes[1].APIInfo())}
+		},
+	})
+	endpoint := func(n *badnode.Node) string {
+		return "http://127.0.0.1:" + strings.Split(n.APIInfo(), "/")[4] + "/rpc/v1"
+	}
+
+	first, err := r.WaitForRunningProof(ctx, nil)
+	require.NoError(t, err)
+	nodes[0].Down()
+	says(ctx, t, r.Daemon, "leaving a node for another", "node="+endpoint(nodes[0]), "is=down", "now="+endpoint(nodes[1]))
+	second, err := r.WaitForRunningProof(ctx, func(id string) bool { return id == first.WorkflowID })
+	require.NoError(t, err)
+	assert.Equal(t, 1, strings.Count(r.Daemon.ReadLog(), "leaving a node for another"))
+
+	require.NoError(t, nodes[0].Up())
+	says(ctx, t, r.Daemon, "a node that stands by is good", endpoint(nodes[0]))
+	require.NoError(t, nodes[1].Freeze())
+	says(ctx, t, r.Daemon, "leaving a node for another", "node="+endpoint(nodes[1]), "now="+endpoint(nodes[0]))
+	third, err := r.WaitForRunningProof(ctx, func(id string) bool { return id == first.WorkflowID || id == second.WorkflowID })
+	require.NoError(t, err)
+
+	for _, n := range nodes {
+		n.Thaw()
+		n.Down()
+	}
+	says(ctx, t, r.Daemon, "none of 2 nodes could answer", "cannot be reached")
+	time.Sleep(8 * time.Second) // away
+	for _, n := range nodes {
+		require.NoError(t, n.Up())
+	}
+	for _, d := range allPosted(ctx, t, r, deadlinesUntil(ctx, t, r, third.Deadline)) {
+		result := resultOf(ctx, t, r, d)
+		assert.Equal(t, post.StatePosted, result.State, result.Reasons())
+		assert.Equal(t, 1, partitionOf(t, result, 0).Tries, "a node's absence is nobody's failed try")
+	}
+	for _, d := range []post.Deadline{first.Deadline, second.Deadline, third.Deadline} {
+		assert.Equal(t, 1, proofsMade(r, d), "a proof goes on whatever nodes do")
+	}
+}
