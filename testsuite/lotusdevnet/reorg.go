@@ -25,6 +25,7 @@ func (m *mining) reorg(ctx context.Context, ask reorgAsk) (reorgAnswer, error) {
 	if ask.Epochs < 1 || ask.Epochs > maxReorg {
 		return reorgAnswer{}, control.Refuse("epochs %d: must be 1 to %d", ask.Epochs, maxReorg)
 	}
+	ctx = context.WithoutCancel(ctx) // whoever asked may go; nodes must not differ for that
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	first := m.nodes[0]

@@ -38,6 +38,7 @@ type joinAnswer struct {
 // cut parts a node from the others. From now on it mines a fork of its own: the same miner's, of which no block is one of
 // the others'. Or it falls behind. Messages do not pass either.
 func (m *mining) cut(ctx context.Context, ask cutAsk) (cutAnswer, error) {
+	ctx = context.WithoutCancel(ctx) // whoever asked may go; half a cut would be none
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if ask.Node < 1 || ask.Node >= len(m.nodes) || m.nodes[ask.Node].cut {
@@ -62,6 +63,7 @@ func (m *mining) cut(ctx context.Context, ask cutAsk) (cutAnswer, error) {
 
 // join ends a cut: one chain becomes that of all nodes, with one block more, and the others change to it at once.
 func (m *mining) join(ctx context.Context, ask joinAsk) (joinAnswer, error) {
+	ctx = context.WithoutCancel(ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if ask.Node < 1 || ask.Node >= len(m.nodes) || !m.nodes[ask.Node].cut {
