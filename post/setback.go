@@ -22,7 +22,7 @@ type Remedy struct {
 	Prove bool           // the sectors are read from the chain again and the proof is made anew; else only the message is
 	Alert bool           // list it as Failed and tell people, whether or not they are needed: it goes on by itself
 	Pause abi.ChainEpoch // before anything else is done; 0 is at once
-	Payer bool           // ask the chain again who may pay
+	Payer bool           // ask the chain again who may send and can pay
 }
 
 // How often the same message may come to nothing before more than the message is made anew. What an estimate refuses has cost nothing, and
@@ -31,6 +31,9 @@ const (
 	failedTwice  = 2
 	refusedOften = 3
 )
+
+// exitForbidden is the actor's word to a sender that is none of the miner's.
+const exitForbidden = 18
 
 // AfterMessage decides what follows a message that failed on the chain or was refused by a node. The message is built anew in any case, which
 // begins with a look at the chain: whether it has the post by now, whether it still asks for this proof.
@@ -48,6 +51,9 @@ func AfterMessage(s Setback) Remedy {
 	switch {
 	case mend == MendFunds:
 		next.Alert, next.Payer = true, true
+	case code == exitForbidden:
+		// The miner's owner has changed its addresses since one was chosen. If another may send, nobody is needed.
+		next.Alert, next.Payer = s.Times > 1, true
 	case mend == MendNone:
 		next.Alert = true
 	case mend == MendGas && s.Partitions > 1:
