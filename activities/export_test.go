@@ -32,3 +32,6 @@ func Shares(ctx context.Context, job post.Job, run, other string) bool {
 
 // WatchedBy is watchedBy.
 var WatchedBy = watchedBy
+
+// IssueAgainAt is issueAgainAt.
+var IssueAgainAt = issueAgainAt

@@ -30,6 +30,8 @@ type Fleet struct {
 	Kind      string           // of the queues, post.KindWindow or post.KindWinning; "" is window
 	Now       func() time.Time // nil: time.Now
 
+	Ahead func() time.Duration // of the server's clock, this machine's; nil: not at all
+
 	reading sync.Mutex // one reader at a time; the others take what it read
 
 	mu     sync.Mutex
@@ -58,6 +60,22 @@ func (f *Fleet) now() time.Time {
 		return f.Now()
 	}
 	return time.Now()
+}
+
+// byServers is a time of ours by the server's clock.
+func (f *Fleet) byServers(at time.Time) time.Time {
+	if f.Ahead == nil {
+		return at
+	}
+	return at.Add(-f.Ahead())
+}
+
+// byOurs is a time of the server's by our clock.
+func (f *Fleet) byOurs(at time.Time) time.Time {
+	if f.Ahead == nil {
+		return at
+	}
+	return at.Add(f.Ahead())
 }
 
 // Snapshot is all queues that somebody serves or served, with who is there and what waits.

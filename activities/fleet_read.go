@@ -128,7 +128,7 @@ func (f *Fleet) queues(ctx context.Context, names []string) (map[string]queueFac
 		}
 		fact := queueFacts{backlog: int(described.GetStats().GetApproximateBacklogCount()), pollers: map[string]time.Time{}}
 		for _, poller := range described.GetPollers() {
-			fact.pollers[poller.GetIdentity()] = poller.GetLastAccessTime().AsTime()
+			fact.pollers[poller.GetIdentity()] = f.byOurs(poller.GetLastAccessTime().AsTime())
 		}
 		mu.Lock()
 		defer mu.Unlock()

@@ -206,7 +206,7 @@ type startedJob struct {
 // jobs reads the unfinished jobs of deadlines. A workflow that cannot be read is told of in the error and left out.
 func (b *Balance) jobs(ctx context.Context, boards []board) (found jobs, err error) {
 	found.running = map[string]int{}
-	now := b.Fleet.now()
+	now := b.Fleet.byServers(b.Fleet.now())
 	var mu sync.Mutex
 	err = SideBySide(len(boards), func(i int) error {
 		if !boards[i].proving() {
@@ -329,7 +329,7 @@ func (b board) job(a *workflowpb.PendingActivityInfo, now time.Time) waitingJob 
 // usualPriority is what Temporal takes 0 for.
 const usualPriority = 3
 
-// timeLeft is how long an activity may still take, by its schedule-to-close timeout; a day if it has none.
+// timeLeft is how long an activity may still take from now (by the server's clock), by its schedule-to-close timeout; a day if it has none.
 func timeLeft(a *workflowpb.PendingActivityInfo, now time.Time) time.Duration {
 	switch within := a.GetActivityOptions().GetScheduleToCloseTimeout().AsDuration(); {
 	case a.GetExpirationTime() != nil && a.GetExpirationTime().AsTime().Unix() > 0:

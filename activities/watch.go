@@ -290,7 +290,7 @@ func (l *watching) ensure(ctx context.Context, w *watched) error {
 	}
 	// Removed by an operator, or failed: issued afresh while there is time, after a pause that gives them theirs.
 	if w.notBefore.IsZero() {
-		w.notBefore = info.GetCloseTime().AsTime().Add(l.pause(w.restarts))
+		w.notBefore = issueAgainAt(info.GetCloseTime().AsTime(), time.Now(), l.pause(w.restarts))
 	}
 	w.state = info.GetStatus().String() + ", to be issued again"
 	if time.Now().Before(w.notBefore) {
@@ -303,6 +303,11 @@ func (l *watching) ensure(ctx context.Context, w *watched) error {
 	w.restarts++
 	w.notBefore = time.Time{}
 	return nil
+}
+
+// issueAgainAt is when a deadline is issued again whose workflow ended. That time is by the server's clock, which may be minutes ahead of ours.
+func issueAgainAt(ended, now time.Time, pause time.Duration) time.Time {
+	return earlier(ended, now).Add(pause)
 }
 
 // pause grows with every time that a deadline had to be issued again: something ends it over and over.

@@ -220,6 +220,13 @@ func TestTroubleWithTemporal(t *testing.T) {
 	require.NoError(t, r.finish())
 }
 
+// The machine of the Temporal server may be minutes ahead of ours, or behind.
+func TestWhenADeadlineIsIssuedAgain(t *testing.T) {
+	now := time.Now()
+	assert.Equal(t, now.Add(time.Second), activities.IssueAgainAt(now.Add(-4*time.Second), now, 5*time.Second), "it ended four seconds ago")
+	assert.Equal(t, now.Add(5*time.Second), activities.IssueAgainAt(now.Add(10*time.Minute), now, 5*time.Second), "it ended in ten minutes")
+}
+
 // A Temporal that is away when a deadline is to be issued again must not make the pause before it longer.
 func TestTroubleWithIssuingAgain(t *testing.T) {
 	s := newStarter()

@@ -81,16 +81,16 @@ func reportStores(ctx context.Context, stores *sectors.Stores, log *slog.Logger)
 	}
 }
 
-func newDaemonClient(lc fx.Lifecycle, c *config.Config, m *metrics, log *slog.Logger) (client.Client, error) {
+func newDaemonClient(lc fx.Lifecycle, c *config.Config, m *metrics, log *slog.Logger) (client.Client, *serverClock, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	temporal, err := dial(c.Temporal, identity("daemon", host), otherBeats, m, log)
+	temporal, clock, err := dial(c.Temporal, identity("daemon", host), otherBeats, m, log)
 	if err == nil {
 		closing(lc, temporal)
 	}
-	return temporal, err
+	return temporal, clock, err
 }
 
 // daemonActivities are what a daemon registers.
@@ -108,8 +108,8 @@ type daemonActivities struct {
 	recover  *activities.Recoveries
 }
 
-func newDaemonActivities(c *config.Config, node *chain.Nodes, stores *sectors.Stores, index *sectors.Index, temporal client.Client, m *metrics, log *slog.Logger) (daemonActivities, error) {
-	fleet := &activities.Fleet{Temporal: temporal, Namespace: c.Temporal.Namespace, Log: log}
+func newDaemonActivities(c *config.Config, node *chain.Nodes, stores *sectors.Stores, index *sectors.Index, temporal client.Client, clock *serverClock, m *metrics, log *slog.Logger) (daemonActivities, error) {
+	fleet := &activities.Fleet{Temporal: temporal, Namespace: c.Temporal.Namespace, Log: log, Ahead: clock.Ahead}
 	balance := &activities.Balance{Fleet: fleet, Temporal: temporal, Log: log, Observe: watchBalance(newDaemonMetrics(m))}
 	alerts, err := newAlerts(c, node, index, balance, temporal, log)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	sdklog "go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/worker"
 	"go.uber.org/fx"
+	"google.golang.org/grpc"
 
 	"posthaste/config"
 	"posthaste/workflows"
@@ -32,29 +33,32 @@ const (
 // Dial makes a client of the configured Temporal server. It connects at its first use, so that a process can start before
 // its server.
 func Dial(c config.Temporal, identity string, log *slog.Logger) (client.Client, error) {
-	return dial(c, identity, otherBeats, nil, log)
+	temporal, _, err := dial(c, identity, otherBeats, nil, log)
+	return temporal, err
 }
 
 // memoWarning is the size above which the SDK warns of a memo, in bytes. Boards and alerts live there: one of a few partitions is above
 // the SDK's own 2 KiB, and would be warned of at each of its changes. The server takes 2 MiB.
 const memoWarning = 512 << 10
 
-// dial is Dial for a process that is heard of more often, or has metrics.
-func dial(c config.Temporal, identity string, beats time.Duration, m *metrics, log *slog.Logger) (client.Client, error) {
+// dial is Dial for a process that is heard of more often, or has metrics; or wants to know the server's clock.
+func dial(c config.Temporal, identity string, beats time.Duration, m *metrics, log *slog.Logger) (client.Client, *serverClock, error) {
+	clock := &serverClock{log: log}
 	options := client.Options{
 		HostPort: c.Address, Namespace: c.Namespace, Identity: identity,
 		Logger:                  sdklog.NewStructuredLogger(newSparse(log)),
 		WorkerHeartbeatInterval: beats,
 		PayloadLimits:           client.PayloadLimitOptions{MemoSizeWarning: memoWarning},
+		ConnectionOptions:       client.ConnectionOptions{DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(clock.intercept)}},
 	}
 	if m != nil {
 		options.MetricsHandler = m.temporal.handler()
 	}
 	temporal, err := client.NewLazyClient(options)
 	if err != nil {
-		return nil, fmt.Errorf("client of the Temporal server at %s: %w", c.Address, err)
+		return nil, nil, fmt.Errorf("client of the Temporal server at %s: %w", c.Address, err)
 	}
-	return temporal, nil
+	return temporal, clock, nil
 }
 
 // awaitTemporal returns when the server answers and has the namespace.

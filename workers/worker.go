@@ -53,7 +53,7 @@ type instance string
 func newInstance(c *config.Config) instance { return instance(identity("worker", c.Worker.Name)) }
 
 func newWorkerClient(lc fx.Lifecycle, c *config.Config, self instance, m *metrics, log *slog.Logger) (client.Client, error) {
-	temporal, err := dial(c.Temporal, string(self), workerBeats, m, log)
+	temporal, _, err := dial(c.Temporal, string(self), workerBeats, m, log)
 	if err == nil {
 		closing(lc, temporal)
 	}
