@@ -45,6 +45,7 @@ type PartitionReport struct {
 	FaultyAfter int                `json:"faulty_after"` // faulty sectors after Close; before it, as of now
 	LandedEpoch abi.ChainEpoch     `json:"landed_epoch"`
 	Message     string             `json:"message"`
+	From        string             `json:"from"` // the message's sender
 }
 
 // MessageCounts counts SubmitWindowedPoSt messages in blocks.
@@ -178,7 +179,7 @@ func (l *ledger) landed(m *minerState, signed *chain.SignedMessage, name cid.Cid
 	}
 	for index, skipped := range outcome.skipped {
 		p := &r.Partitions[index]
-		p.Posted, p.Verified, p.LandedEpoch, p.Message = true, verified, epoch, name.String()
+		p.Posted, p.Verified, p.LandedEpoch, p.Message, p.From = true, verified, epoch, name.String(), signed.Message.From.String()
 		p.Skipped = append([]abi.SectorNumber{}, skipped...)
 		p.FaultyAfter += len(skipped) // corrected at Close
 	}

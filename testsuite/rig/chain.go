@@ -63,6 +63,12 @@ func (r *Rig) ResumeIncluding(ctx context.Context) error {
 	return err
 }
 
+// ChangeMiner does to a miner what its owner's messages would: "change-key", "add-partition", "compact" or "upgrade" (see package devnet).
+func (r *Rig) ChangeMiner(ctx context.Context, miner, change string, what map[string]any) ([]byte, error) {
+	what["miner"] = miner
+	return r.control(ctx, http.MethodPost, "/"+change, what)
+}
+
 // SetMining lets the chain stand still, or go on.
 func (r *Rig) SetMining(ctx context.Context, on bool) error {
 	path := "/stop-mining"

@@ -14,6 +14,7 @@ import (
 // Config is what goes into the posthaste.toml files of the daemon and the workers. A test may change it; each start writes its
 // program's anew.
 type Config struct {
+	Temporal string   // the daemon's address of it, in place of the rig's own (see Rig.Skewed); empty: that
 	APIInfo  string   // token and address of the node: a secret
 	Chain    []string // more lines of [chain], such as `nodes = […]`
 	Miners   []string
@@ -39,6 +40,7 @@ type Worker struct {
 	Flags    []string // of the command line, behind `worker run --config FILE`
 	Env      []string // NAME=value
 	Metrics  string   // address at which it serves them; empty: it does not
+	Temporal string   // its address of it, in place of the rig's own; empty: that
 	File     string   // the whole configuration, in the place of all that becomes one; Temporal's address is in the environment then
 }
 

@@ -131,7 +131,7 @@ func (r *Rig) processes(o Options) error {
 func (r *Rig) AddDaemon(name string, temporal ...string) *Process {
 	path := filepath.Join(r.Dir, name+".toml")
 	p := &Process{Name: name, Log: filepath.Join(r.Dir, name+".log"), command: func() (string, []string, []string, error) {
-		err := r.Config.writeDaemon(path, r.temporal.Address, r.Epoch(), temporal)
+		err := r.Config.writeDaemon(path, cmp.Or(r.Config.Temporal, r.temporal.Address), r.Epoch(), temporal)
 		return filepath.Join(r.bin, "posthaste"), []string{"daemon", "run", "--config", path}, r.Config.Env, err
 	}}
 	r.Daemons = append(r.Daemons, p)
@@ -157,7 +157,7 @@ func (r *Rig) AddWorker(w Worker) *Process {
 	r.Config.Workers = append(r.Config.Workers, w)
 	p := &Process{Name: "worker " + w.Name, Log: filepath.Join(r.Dir, file+".log"), command: func() (string, []string, []string, error) {
 		now := r.Config.Workers[index]
-		err := now.write(path, r.Config, r.temporal.Address)
+		err := now.write(path, r.Config, cmp.Or(now.Temporal, r.temporal.Address))
 		env := append(slices.Clone(r.Config.Env), now.Env...)
 		if now.File != "" {
 			env = append(env, "TEMPORAL_ADDRESS="+r.temporal.Address)
