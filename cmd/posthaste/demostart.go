@@ -113,6 +113,9 @@ func (d *demonstration) startChain(ctx context.Context, s *supervisor) (err erro
 	args := []string{"--dir", filepath.Join(d.dir, "chain")}
 	if d.demoOptions.chain == "" {
 		args = append(args, demoEpoch)
+		if d.fault == nil { // a fault works on files as they were sealed
+			args = append(args, "--upgraded-every=3")
+		}
 	}
 	args = append(args, d.chainArgs...)
 	if err := s.start(ctx, program{name: "chain", path: path, args: args, env: testParameters(), ready: &d.chain, within: 10 * time.Minute}); err != nil {
