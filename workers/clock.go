@@ -38,8 +38,13 @@ func (c *serverClock) intercept(ctx context.Context, method string, request, rep
 	if err != nil {
 		return err
 	}
-	if task, ok := reply.(*workflowservice.PollActivityTaskQueueResponse); ok {
-		c.correct(task, time.Now())
+	switch r := reply.(type) {
+	case *workflowservice.PollActivityTaskQueueResponse:
+		c.correct(r, time.Now())
+	case *workflowservice.RespondWorkflowTaskCompletedResponse: // with what is to be done here at once
+		for _, task := range r.GetActivityTasks() {
+			c.correct(task, time.Now())
+		}
 	}
 	return nil
 }

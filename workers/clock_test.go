@@ -2,6 +2,7 @@ package workers
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/api/workflowservice/v1"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
@@ -43,4 +45,14 @@ func TestTasksGetTheirTimesByOurClock(t *testing.T) {
 	clock := &serverClock{}
 	clock.correct(&workflowservice.PollActivityTaskQueueResponse{}, now) // a poll that ended without a task
 	require.Zero(t, clock.Ahead())
+}
+
+func TestEagerTasksToo(t *testing.T) {
+	clock := &serverClock{log: slog.New(slog.DiscardHandler)}
+	reply := &workflowservice.RespondWorkflowTaskCompletedResponse{ActivityTasks: []*workflowservice.PollActivityTaskQueueResponse{
+		{StartedTime: timestamppb.New(time.Now().Add(time.Hour))},
+	}}
+	require.NoError(t, clock.intercept(t.Context(), "", nil, reply, nil, func(context.Context, string, any, any, *grpc.ClientConn, ...grpc.CallOption) error { return nil }))
+	require.WithinDuration(t, time.Now(), reply.GetActivityTasks()[0].GetStartedTime().AsTime(), time.Minute)
+	require.InDelta(t, -time.Hour, clock.Ahead(), float64(time.Minute))
 }

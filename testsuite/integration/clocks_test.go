@@ -25,9 +25,9 @@ func TestClocksThatDiffer(t *testing.T) {
 				Chain: []string{"--miners", "1", "--window", "48", "--lookback", "10", "--fault-cutoff", "12", "--deadlines", "4", "--wide-every", "0"},
 				Before: func(r *rig.Rig) {
 					var err error
-					r.Config.Temporal, err = r.Skewed(t.Context(), c.daemon)
+					r.Config.Temporal, err = r.Skewed(c.daemon)
 					require.NoError(t, err)
-					r.Config.Workers[0].Temporal, err = r.Skewed(t.Context(), c.worker)
+					r.Config.Workers[0].Temporal, err = r.Skewed(c.worker)
 					require.NoError(t, err)
 				},
 			})

@@ -53,7 +53,8 @@ type Rig struct {
 	temporal temporalReady
 	client   client.Client
 	bin      string
-	program  string // the chain's
+	proxies  []func() // end them
+	program  string   // the chain's
 }
 
 // simulated is the chain program that tests usually run on.
@@ -270,6 +271,9 @@ func (r *Rig) Close() {
 	stopping.Wait()
 	for _, p := range r.processesBackwards() {
 		p.Stop()
+	}
+	for _, end := range r.proxies {
+		end()
 	}
 }
 

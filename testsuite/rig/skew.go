@@ -1,7 +1,6 @@
 package rig
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"strings"
@@ -19,9 +18,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// Skewed serves the rig's Temporal as a machine sees it whose clock is ahead of the server's, until ctx ends, and gives its address: what it says comes
-// from so long ago, and what it is told from so far ahead. Go's runtime asks the kernel for the time, past libfaketime.
-func (r *Rig) Skewed(ctx context.Context, ahead time.Duration) (address string, err error) {
+// Skewed serves the rig's Temporal as a machine sees it whose clock is ahead of the server's, and gives its address: what it says comes from so long ago, and what it is told from so far ahead. Go's runtime asks the kernel for the time, past libfaketime.
+func (r *Rig) Skewed(ahead time.Duration) (address string, err error) {
 	conn, err := grpc.NewClient(r.temporal.Address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return "", fmt.Errorf("a client of Temporal: %w", err)
@@ -35,7 +33,7 @@ func (r *Rig) Skewed(ctx context.Context, ahead time.Duration) (address string, 
 		return forward(stream, conn, ahead)
 	}))
 	go func() { _ = server.Serve(listener) }() // its end is ours
-	context.AfterFunc(ctx, func() {
+	r.proxies = append(r.proxies, func() {
 		server.Stop()
 		_ = conn.Close()
 	})
