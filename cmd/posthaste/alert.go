@@ -69,7 +69,11 @@ func printAlerts(out io.Writer, view workers.AlertsView, now time.Time) {
 		if alert.Details != "" {
 			fmt.Fprintf(out, "  %s\n", alert.Details)
 		}
-		fmt.Fprintf(out, "  mend: %s\n\n", alert.Mend)
+		if alert.Gone.IsZero() {
+			fmt.Fprintf(out, "  mend: %s\n\n", alert.Mend)
+		} else { // it stays in the list for half a minute, and who has mended it wants to know
+			fmt.Fprintf(out, "  its cause is gone since %s: it is over when that stays so\n\n", when(alert.Gone, now))
+		}
 	}
 	if view.Watcher == "" {
 		fmt.Fprintf(out, "NOBODY WATCHES: %s.", view.Why)

@@ -64,10 +64,13 @@ func TestAlertsArePrinted(t *testing.T) {
 	now := time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
 	open := []post.OpenAlert{{Since: now.Add(-time.Minute), Alert: post.Alert{
 		Kind: post.AlertNoWorker, Severity: post.Critical, Summary: "2 jobs wait", Details: "f01000/7 first", Mend: "`posthaste worker resume w1`"}}}
+	mended := []post.OpenAlert{open[0]}
+	mended[0].Gone = now.Add(-5 * time.Second)
 	for name, c := range map[string]struct {
 		view  workers.AlertsView
 		lines []string
 	}{
+		"mended a moment ago": {workers.AlertsView{Watcher: "daemon a@1", Alerts: mended}, []string{"CRITICAL NoWorker, since", "  its cause is gone since", "it is over when that stays so"}},
 		"all is well": {workers.AlertsView{Watcher: "daemon a@1", Looked: now, Webhooks: []activities.HookState{{Name: "slack-1"}}},
 			[]string{"Nothing needs anybody.", "daemon a@1 watches; it looked last"}},
 		"trouble": {workers.AlertsView{Watcher: "daemon a@1", Looked: now, Alerts: open, Webhooks: []activities.HookState{{Name: "slack-1", Problem: "it answered 500", Since: now}}},
