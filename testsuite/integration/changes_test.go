@@ -34,7 +34,7 @@ func TestTheMinerChanges(t *testing.T) {
 		return answer
 	}
 	r := rig.New(t, rig.Options{
-		Chain: []string{"--miners", "1", "--window", "48", "--lookback", "10", "--fault-cutoff", "12", "--deadlines", "4", "--wide-every", "0", "--upgraded-every", "2"},
+		Chain: slowChain("--miners", "1", "--deadlines", "4", "--upgraded-every", "2"),
 		Before: func(r *rig.Rig) {
 			store := r.Stores()[0].Path
 			_, err := sealing.Upgrade(ctx, store, miner, 1)

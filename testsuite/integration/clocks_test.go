@@ -22,7 +22,7 @@ func TestClocksThatDiffer(t *testing.T) {
 			t.Parallel()
 			ctx := within(t, 3*time.Minute)
 			r := rig.New(t, rig.Options{
-				Chain: []string{"--miners", "1", "--window", "48", "--lookback", "10", "--fault-cutoff", "12", "--deadlines", "4", "--wide-every", "0"},
+				Chain: slowChain("--miners", "1", "--deadlines", "4"),
 				Before: func(r *rig.Rig) {
 					var err error
 					r.Config.Temporal, err = r.Skewed(c.daemon)

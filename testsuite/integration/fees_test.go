@@ -33,7 +33,7 @@ func TestFees(t *testing.T) {
 	t.Parallel()
 	ctx := within(t, 4*time.Minute)
 	r := rig.New(t, rig.Options{
-		Chain:  []string{"--miners", "1", "--epoch", "500ms", "--window", "60", "--lookback", "12", "--fault-cutoff", "15", "--deadlines", "4", "--partitions", "2", "--wide-every", "0"},
+		Chain:  slowChain("--miners", "1", "--deadlines", "4", "--partitions", "2"),
 		Policy: []string{"submit_confidence = 0", `max_fee = "3 FIL"`},
 	})
 	second := r.AddDaemon("daemon2")

@@ -21,7 +21,7 @@ func TestNodesComeAndGo(t *testing.T) {
 	ctx := within(t, 4*time.Minute)
 	var nodes []*badnode.Node
 	r := rig.New(t, rig.Options{
-		Chain: []string{"--miners", "1", "--epoch", "500ms", "--window", "48", "--lookback", "12", "--fault-cutoff", "16", "--deadlines", "4", "--wide-every", "0"},
+		Chain: slowChain("--miners", "1", "--deadlines", "4"),
 		Before: func(r *rig.Rig) {
 			for range 2 {
 				n, err := badnode.Start(r.Config.APIInfo)

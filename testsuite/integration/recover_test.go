@@ -26,7 +26,8 @@ func TestASectorComesBack(t *testing.T) {
 	const away, broken = abi.SectorNumber(2), abi.SectorNumber(3)
 	var replica, hidden string
 	r := rig.New(t, rig.Options{
-		Chain: []string{"--miners", "1", "--epoch", "400ms", "--window", "50", "--lookback", "10", "--fault-cutoff", "12", "--wide-every", "0", "--deadlines", "2", "--start-epoch", "2000"},
+		// From the first deadline's Close there are 46 epochs, 23 s, to declare the sector before the cutoff of its next one.
+		Chain: slowChain("--miners", "1", "--epoch", "500ms", "--window", "64", "--lookback", "15", "--fault-cutoff", "18", "--deadlines", "2"),
 		Before: func(r *rig.Rig) {
 			store := r.Stores()[0].Path
 			replica = filepath.Join(store, "sealed", "s-t01000-2")

@@ -41,7 +41,7 @@ type toolRig struct {
 // for a terminated one to be issued and proven again on a busy machine, which all cases at once make busier.
 const (
 	toolProof  = 12 * time.Second
-	toolEpochs = 110
+	toolEpochs = 95
 )
 
 // testTool does all cases of a program side by side.
