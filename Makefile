@@ -60,6 +60,10 @@ LOTUS_ARGS = $(if $(JSON),-json $(abspath $(JSON))) $(ARGS)
 bench: build tools params ## the figures of docs/performance.md: name, value, unit, goal, ok or short
 	@FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) go run ./testsuite/bench
 
+.PHONY: bench-lotus
+bench-lotus: build params lotusdevnet ## posthaste and Lotus's own poster in turns on one real node: from the challenge until the post landed, and what they ask of it
+	@FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) go run ./testsuite/bench -only turns -turns 24 $(ARGS)
+
 .PHONY: screenshots
 screenshots: build params ## the pictures of docs/web-ui.md, made anew in a headless Chromium
 	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) go test ./testsuite/integration -run '^TestWebUI$$' -count=1 -screenshots $(CURDIR)/docs/images

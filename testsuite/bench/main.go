@@ -25,7 +25,9 @@ type options struct {
 	pace   time.Duration // from one of them to the next
 	kills  int
 	ends   int
-	only   string // the measurements whose names have this in them
+	turns  int           // deadlines on a real Lotus chain
+	epoch  time.Duration // of that chain
+	only   string        // the measurements whose names have this in them
 }
 
 func main() {
@@ -41,7 +43,9 @@ func main() {
 	flag.DurationVar(&o.pace, "pace", 4*time.Second, "least time from one of these proofs to the next: our proof and one call of the library have to fit in")
 	flag.IntVar(&o.kills, "kills", 7, "proofs whose card is killed; 0: leave it out")
 	flag.IntVar(&o.ends, "ends", 7, "times that a job is cancelled and a worker stopped; 0: leave it out")
-	flag.StringVar(&o.only, "only", "", "only measurements whose names have `this` in them: tax, killed cards, history, fleet, mixed pools, rush, list, ends, reset, one card")
+	flag.IntVar(&o.turns, "turns", 0, "`deadlines` that posthaste and Lotus's own poster prove in turns on a real Lotus chain, for which bin/posthaste-lotusdevnet must have been built; 0: leave it out")
+	flag.DurationVar(&o.epoch, "epoch", 300*time.Millisecond, "wall-clock `time` of an epoch of that chain")
+	flag.StringVar(&o.only, "only", "", "only measurements whose names have `this` in them: tax, killed cards, history, fleet, mixed pools, rush, list, ends, reset, one card, turns")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -70,6 +74,9 @@ func measure(ctx context.Context, o options) error {
 		{"ends of jobs and workers", o.ends == 0, func(ctx context.Context, dir string) ([]figure, error) { return measureEnds(ctx, dir, o.ends) }},
 		{"reset and terminate", false, measureReset},
 		{"one card", false, measureCard},
+		{"turns", o.turns == 0, func(ctx context.Context, dir string) ([]figure, error) {
+			return measureTurns(ctx, dir, o.turns, o.epoch)
+		}},
 	} {
 		if m.skip || ctx.Err() != nil || !strings.Contains(m.name, o.only) {
 			continue
