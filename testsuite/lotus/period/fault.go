@@ -77,7 +77,7 @@ var kinds = map[Kind]struct {
 	NodeForked:     {challenge, 3},
 	NothingTaken:   {open, 2},
 	PoolDropped:    {open, 2},
-	BaseFeeUp:      {open, -4},
+	BaseFeeUp:      {open, -24}, // it rises by an eighth an epoch
 	DaemonKilled:   {open, 1},
 	WorkerKilled:   {landed, 1},
 	CardKilled:     {asTheyRun, 0},
