@@ -135,7 +135,7 @@ func call[T any](ctx context.Context, n *Node, method string, limit int64, do fu
 	if ctx.Err() != nil { // the caller gave up, not the node
 		return zero, fmt.Errorf("%s on %s: %w", method, n.info, ctx.Err())
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) && strings.Contains(err.Error(), "unmarshaling response") {
 		err = fmt.Errorf("its answer was cut short: %w", err)
 	}
 	return zero, n.failed(method, classify(err), err)
