@@ -116,7 +116,12 @@ func AfterLook(s Sent, chainNonce uint64, look Look, head abi.ChainEpoch) (settl
 func ToReplace(waiting []Sent, chainNonce uint64, baseFee Atto, head abi.ChainEpoch) []int {
 	var due []int
 	var front Atto // the premium of the lowest
+	next := chainNonce
 	for i, s := range waiting {
+		if s.Nonce > next {
+			break // what is missing below it keeps it from landing, whatever it pays
+		}
+		next = max(next, s.Nonce+1)
 		if s.Gas == (Gas{}) || chainNonce > s.Nonce {
 			continue // not priced by us, or on the chain already
 		}

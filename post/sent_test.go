@@ -38,6 +38,8 @@ func TestToReplace(t *testing.T) {
 		"the base fee is just what it may pay":           {[]post.Sent{waiting(7, 104, "10", "100")}, 7, "100", 105, nil},
 		"its nonce is used":                              {[]post.Sent{waiting(7, 104, "10", "100")}, 8, "50", 120, nil},
 		"its fees are not ours":                          {[]post.Sent{{Nonce: 7, Request: post.MessageRequest{Expires: 160}}}, 7, "50", 120, nil},
+		"somebody else's message below it does not land": {[]post.Sent{waiting(8, 104, "10", "100")}, 7, "50", 120, nil},
+		"a gap behind the lowest":                        {[]post.Sent{waiting(7, 119, "10", "100"), waiting(9, 104, "5", "60")}, 7, "70", 120, nil},
 		"often enough":                                   {[]post.Sent{replaced(waiting(7, 104, "10", "100"), post.MaxReplaced)}, 7, "50", 120, nil},
 		"the lowest alone, of several that pay the same": {[]post.Sent{waiting(7, 104, "10", "100"), waiting(8, 104, "10", "100"), waiting(9, 104, "10", "100")}, 7, "50", 110, []int{0}},
 		"those behind follow it, up to what it pays":     {[]post.Sent{waiting(7, 109, "20", "100"), waiting(8, 104, "10", "100"), waiting(9, 104, "20", "100")}, 7, "50", 110, []int{1}},

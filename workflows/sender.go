@@ -131,6 +131,11 @@ func (s *sender) send(ctx workflow.Context, request post.MessageRequest, old *po
 		s.push(ctx, sent)
 		return
 	}
+	if sent.Gas != (post.Gas{}) && s.Head >= request.Expires-1 {
+		s.settle(ctx, sent, sent.Settle(post.OutcomeRefused, fmt.Sprintf("the head is at epoch %d, too late for a message before epoch %d", s.Head, request.Expires)))
+		s.abandon(old, request)
+		return
+	}
 	signed, err := s.sign(ctx, request, SignInput{Message: prepared.Message, Nonce: sent.Nonce})
 	if err != nil {
 		s.settle(ctx, sent, sent.Settle(post.OutcomeRefused, "signing it: "+reason(err)))

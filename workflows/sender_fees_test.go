@@ -195,6 +195,17 @@ func TestOutOfGasIsEstimatedWithMore(t *testing.T) {
 	assert.Equal(t, []int{0, 1, 0}, []int{s.inputs[0].ShortOf, s.inputs[1].ShortOf, s.inputs[2].ShortOf})
 }
 
+// The next tipset is the first that can hold a message; at Close the actor refuses it, and it is paid for.
+func TestTooLateIsNotSent(t *testing.T) {
+	s := newSending(t)
+	s.head = 129
+	s.ask(time.Second, priced("a"))
+	s.start()
+	require.Empty(t, s.signed)
+	require.Equal(t, []post.Outcome{post.OutcomeRefused}, s.outcomes())
+	assert.Equal(t, "the head is at epoch 129, too late for a message before epoch 130", s.answers[0].Reason)
+}
+
 func TestTooLargeIsSaid(t *testing.T) {
 	s := newSending(t)
 	s.prepare = func(post.MessageRequest) error {
