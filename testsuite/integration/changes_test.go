@@ -72,6 +72,7 @@ func changeSenders(ctx context.Context, t *testing.T, r *rig.Rig, change func(*r
 		var err error
 		report, err = r.Report(ctx)
 		require.NoError(t, err)
+		require.False(t, len(report.Deadlines) > 0 && report.Deadlines[0].Closed && !report.Deadlines[0].Partitions[0].Posted, "the first deadline was missed")
 		return len(report.Deadlines) > 0 && report.Deadlines[0].Partitions[0].From != ""
 	})
 	first := report.Deadlines[0]
