@@ -24,7 +24,8 @@ func TestEightGPUs(t *testing.T) {
 	miner := f.miner(ctx, t, 0, 1)
 	var cfg strings.Builder
 	args := make([]string, 0, 8)
-	for _, arg := range append(f.load.Proofs(), "--sleep", "300ms", "window_post") {
+	// 2 s: until all eight have been given one, on a busy machine, too.
+	for _, arg := range append(f.load.Proofs(), "--sleep", "2s", "window_post") {
 		args = append(args, fmt.Sprintf("%q", arg))
 	}
 	temp := func(gpu int) string { return filepath.Join(f.Dir, fmt.Sprintf("ext-prover%d", gpu)) }
@@ -136,8 +137,8 @@ func TestLimitation(t *testing.T) {
 	ctx := within(t, 2*time.Minute)
 	f := newFleet(t, load.Options{})
 	miner := f.miner(ctx, t, 0, 1)
-	limited := f.start(ctx, t, rig.Worker{Name: "limited", Attached: miner.Stores(), Cards: f.stubs(3, 400*time.Millisecond), Limit: 1})
-	f.start(ctx, t, rig.Worker{Name: "free", Attached: miner.Stores(), Cards: f.stubs(2, 400*time.Millisecond)})
+	limited := f.start(ctx, t, rig.Worker{Name: "limited", Attached: miner.Stores(), Cards: f.stubs(3, time.Second), Limit: 1})
+	f.start(ctx, t, rig.Worker{Name: "free", Attached: miner.Stores(), Cards: f.stubs(2, time.Second)})
 	f.reported(ctx, t)
 	const jobs = 18
 	f.issue(ctx, t, load.Work{Miner: miner, Partitions: jobs})

@@ -33,7 +33,7 @@ func TestWorkerEnds(t *testing.T) {
 			f := newFleet(t, load.Options{})
 			miner := f.miner(ctx, t, 0, 1)
 			for _, name := range []string{"a", "b"} {
-				f.start(ctx, t, rig.Worker{Name: name, Attached: miner.Stores(), Cards: f.stubs(1, 3*time.Second)})
+				f.start(ctx, t, rig.Worker{Name: name, Attached: miner.Stores(), Cards: f.stubs(1, 6*time.Second)})
 			}
 			f.reported(ctx, t)
 			d := f.issue(ctx, t, load.Work{Miner: miner})

@@ -160,11 +160,11 @@ func TestOrderInAQueue(t *testing.T) {
 		stores = append(stores, miners[i].Store)
 	}
 	mode := f.mode(t, "", stub.Err)
-	f.start(ctx, t, rig.Worker{Name: "a", Attached: stores, Cards: []rig.Card{f.stub("card0", time.Second, "--mode-file", mode)}})
+	f.start(ctx, t, rig.Worker{Name: "a", Attached: stores, Cards: []rig.Card{f.stub("card0", time.Second, "--mode-file", mode, "--sleep-for", "1000=5s")}})
 	f.reported(ctx, t)
 	tried := f.issue(ctx, t, load.Work{Miner: miners[0]})
 	f.event(ctx, t, "the first job has begun", load.Begun(time.Time{}))
-	told := f.order(ctx, t, "a", workflows.UpdatePause, "for the test")
+	told := f.order(ctx, t, "a", workflows.UpdatePause, "for the test") // while it runs, which takes 5 s
 	require.True(t, told.Reached, told.Why)
 	const each = 4
 	for _, miner := range miners[1:] {

@@ -104,7 +104,7 @@ func TestStoreLostInAJob(t *testing.T) {
 	f := newFleet(t, load.Options{})
 	miner := f.miner(ctx, t, 0, 1)
 	mount := f.mount(t, "a", miner.Store)
-	f.start(ctx, t, rig.Worker{Name: "a", Attached: []rig.Store{mount}, Cards: f.stubs(1, 2*time.Second, "--mode", string(stub.Faults))})
+	f.start(ctx, t, rig.Worker{Name: "a", Attached: []rig.Store{mount}, Cards: f.stubs(1, 5*time.Second, "--mode", string(stub.Faults))})
 	f.reported(ctx, t)
 	d := f.issue(ctx, t, load.Work{Miner: miner})
 	f.event(ctx, t, "the job is being read", load.Begun(time.Time{}))

@@ -37,10 +37,10 @@ type toolRig struct {
 	watched []post.Deadline
 }
 
-// toolProof is as long as a card takes: until then a command has reached the worker. toolEpochs are a deadline's, of a second each: time
+// toolProof is as long as a card takes: until then a command has reached the worker, although all cases give theirs at once. toolEpochs are a deadline's, of a second each: time
 // for a terminated one to be issued and proven again on a busy machine, which all cases at once make busier.
 const (
-	toolProof  = 12 * time.Second
+	toolProof  = 18 * time.Second
 	toolEpochs = 95
 )
 
