@@ -42,6 +42,19 @@ func TestQuiet(t *testing.T) {
 	run(t, 5*time.Minute, lotus.Options{Epoch: 150 * time.Millisecond, Sectors: 192, Deadlines: 3, Daemons: 1, Workers: 1, Cards: 2, Nodes: 1})
 }
 
+// Both partitions of a deadline are proven as one set and sent in one message, with a sector gone here and a whole partition there: no
+// dispute of them succeeds.
+func TestTogether(t *testing.T) {
+	needsChain(t)
+	run(t, 9*time.Minute, lotus.Options{
+		Epoch: 150 * time.Millisecond, Sectors: 192, Daemons: 1, Workers: 1, Cards: 2, Nodes: 1, Policy: []string{"partitions_per_post = 2"},
+		Plan: func(s period.Shape) period.Plan {
+			s.Kinds = []period.Kind{period.SectorHidden, period.PartitionHidden}
+			return period.Whole(*seed, s).First(5)
+		},
+	})
+}
+
 // Every kind of fault, drawn from the seed, for a whole period whose epochs are long enough that a worker may be lost in the middle of
 // a proof.
 func TestSoak(t *testing.T) {
