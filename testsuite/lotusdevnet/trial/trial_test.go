@@ -156,11 +156,14 @@ func (n *network) crowd(t *testing.T) {
 
 func (n *network) split(t *testing.T) {
 	n = n.in(t)
-	n.do("/cut", map[string]any{"node": 1}, nil)
+	var cut struct{ Epoch int64 }
+	n.do("/cut", map[string]any{"node": 1}, &cut)
 	message := n.push(0)
 	n.until("it lands at the first", func() bool { return n.landed(0, message) > 0 })
 	require.Zero(t, n.landed(1, message))
-	require.NotEqual(t, n.at(0, n.head(0).Height).Cids, n.at(1, n.head(0).Height).Cids)
+	n.until("both chains grow", func() bool { return min(n.head(0).Height, n.head(1).Height) > cut.Epoch+2 })
+	both := min(n.head(0).Height, n.head(1).Height)
+	require.NotEqual(t, n.at(0, both).Cids, n.at(1, both).Cids)
 	var joined struct {
 		Common, To int64
 		Heads      []int64
