@@ -40,9 +40,7 @@ func TestDatabaseRestoredAndLost(t *testing.T) {
 	out, err = posthaste(ctx, t, r, "temporal", "restore", copied, "--data-dir", r.Dir)
 	require.NoError(t, err, out)
 	startAll(ctx, t, r)
-	status, err := r.Client().DescribeWorkflowExecution(ctx, before.WorkflowID(), "")
-	require.NoError(t, err)
-	require.Equal(t, "Running", status.GetWorkflowExecutionInfo().GetStatus().String(), "the copy is of before it was posted")
+	require.Equal(t, "Running", describe(ctx, t, r, before.WorkflowID()).GetWorkflowExecutionInfo().GetStatus().String(), "the copy is of before it was posted")
 	assert.Equal(t, post.StatePosted, resultAt(ctx, t, r, before).State, "the workflow finds on the chain what it does not remember")
 
 	hit := map[string]bool{before.WorkflowID(): true, after.WorkflowID: true}

@@ -84,9 +84,9 @@ func (b *browser) text() string {
 // shows waits until the page shows all of these texts.
 func (b *browser) shows(texts ...string) string {
 	b.t.Helper()
-	const limit = 40 * time.Second
+	const limit = time.Minute
 	page := ""
-	for began := time.Now(); time.Since(began) < limit; time.Sleep(50 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < limit; time.Sleep(200 * time.Millisecond) {
 		if page = b.text(); containsAll(page, texts) {
 			return page
 		}

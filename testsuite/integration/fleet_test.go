@@ -173,9 +173,7 @@ func (f fleet) order(ctx context.Context, t *testing.T, worker, update string, a
 // status of a deadline's latest run.
 func (f fleet) status(ctx context.Context, t *testing.T, d post.Deadline) enums.WorkflowExecutionStatus {
 	t.Helper()
-	described, err := f.Client().DescribeWorkflowExecution(ctx, d.WorkflowID(), "")
-	require.NoError(t, err)
-	return described.GetWorkflowExecutionInfo().GetStatus()
+	return describe(ctx, t, f.Rig, d.WorkflowID()).GetWorkflowExecutionInfo().GetStatus()
 }
 
 // workerOf is the worker in the name of a card.

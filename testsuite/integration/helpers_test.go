@@ -57,6 +57,22 @@ func eventually(ctx context.Context, t *testing.T, what string, holds func() boo
 	}
 }
 
+// patiently asks a server that may be busy: it says at times that it is unavailable, or answers too late.
+func patiently[T any](ctx context.Context, t *testing.T, ask func() (T, error)) T {
+	t.Helper()
+	answer, err := ask()
+	for range 5 {
+		if err == nil || ctx.Err() != nil {
+			break
+		}
+		t.Log(err)
+		time.Sleep(time.Second)
+		answer, err = ask()
+	}
+	require.NoError(t, err)
+	return answer
+}
+
 // partitionOf is one partition of a result.
 func partitionOf(t *testing.T, result post.Result, index uint64) post.PartitionResult {
 	t.Helper()

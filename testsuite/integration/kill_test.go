@@ -73,16 +73,13 @@ func TestKilledMidProof(t *testing.T) {
 func waitAwaiting(ctx context.Context, t *testing.T, r *rig.Rig, d post.Deadline) bool {
 	t.Helper()
 	for {
-		row, err := boardOf(ctx, r, d.WorkflowID())
-		require.NoError(t, err)
+		row := patiently(ctx, t, func() (boardRow, error) { return boardOf(ctx, r, d.WorkflowID()) })
 		require.NoError(t, r.Died())
 		state := row.Board.State
 		if state.Final() {
 			return false
 		}
-		described, err := r.Client().DescribeWorkflowExecution(ctx, d.WorkflowID(), "")
-		require.NoError(t, err)
-		for _, a := range described.GetPendingActivities() {
+		for _, a := range describe(ctx, t, r, d.WorkflowID()).GetPendingActivities() {
 			if (state == post.StateSubmitting || state == post.StateLanded) && a.GetActivityType().GetName() == workflows.ActivityAwaitEpoch && a.GetState() == enums.PENDING_ACTIVITY_STATE_STARTED {
 				return true
 			}

@@ -12,6 +12,7 @@ import (
 	commonpb "go.temporal.io/api/common/v1"
 	enums "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
+	"go.temporal.io/api/workflowservice/v1"
 
 	"posthaste/post"
 	"posthaste/testsuite/rig"
@@ -26,7 +27,10 @@ func waitBoard(ctx context.Context, t *testing.T, r *rig.Rig, miner string, inde
 	var found boardRow
 	eventually(ctx, t, miner+" is "+what, func() bool {
 		rows, err := workers.ReadBoard(ctx, r.Client(), "")
-		require.NoError(t, err)
+		if err != nil { // a busy server says at times that it is unavailable
+			t.Log(err)
+			return false
+		}
 		for _, row := range rows {
 			if post.MinerName(row.Board.Deadline.Miner) == miner && row.Board.Deadline.Index == index && holds(row) {
 				found = row
@@ -43,6 +47,14 @@ func minerOf(t *testing.T, workflowID string) abi.ActorID {
 	miner, _, _, err := post.ParseWorkflowID(workflowID)
 	require.NoError(t, err)
 	return miner
+}
+
+// describe is what Temporal says of a workflow's latest run.
+func describe(ctx context.Context, t *testing.T, r *rig.Rig, workflowID string) *workflowservice.DescribeWorkflowExecutionResponse {
+	t.Helper()
+	return patiently(ctx, t, func() (*workflowservice.DescribeWorkflowExecutionResponse, error) {
+		return r.Client().DescribeWorkflowExecution(ctx, workflowID, "")
+	})
 }
 
 func execution(row boardRow) *commonpb.WorkflowExecution {
@@ -97,11 +109,11 @@ func ran(ctx context.Context, t *testing.T, r *rig.Rig, workflowID string, want 
 // runsOf are the states of a workflow's runs, the oldest first.
 func runsOf(ctx context.Context, t *testing.T, r *rig.Rig, workflowID string) []enums.WorkflowExecutionStatus {
 	t.Helper()
-	rows, err := workers.ReadBoard(ctx, r.Client(), "WorkflowId = '"+workflowID+"'")
-	require.NoError(t, err)
+	rows := patiently(ctx, t, func() ([]boardRow, error) { return workers.ReadBoard(ctx, r.Client(), "WorkflowId = '"+workflowID+"'") })
 	slices.SortFunc(rows, func(a, b boardRow) int { return a.Started.Compare(b.Started) })
 	states := make([]enums.WorkflowExecutionStatus, len(rows))
 	for i, row := range rows {
+		var err error
 		states[i], err = enums.WorkflowExecutionStatusFromString(row.Status)
 		require.NoError(t, err)
 	}

@@ -27,8 +27,7 @@ func posthaste(ctx context.Context, t *testing.T, r *rig.Rig, args ...string) (s
 
 func versionOf(ctx context.Context, t *testing.T, r *rig.Rig, build string) workers.DaemonVersion {
 	t.Helper()
-	all, err := workers.DaemonVersions(ctx, r.Client(), "default")
-	require.NoError(t, err)
+	all := patiently(ctx, t, func() ([]workers.DaemonVersion, error) { return workers.DaemonVersions(ctx, r.Client(), "default") })
 	for _, v := range all {
 		if v.BuildID == build {
 			return v
@@ -40,8 +39,7 @@ func versionOf(ctx context.Context, t *testing.T, r *rig.Rig, build string) work
 // pinnedBuild is the version that a deadline's workflow has.
 func pinnedBuild(ctx context.Context, t *testing.T, r *rig.Rig, d post.Deadline) string {
 	t.Helper()
-	described, err := r.Client().DescribeWorkflowExecution(ctx, d.WorkflowID(), "")
-	require.NoError(t, err)
+	described := describe(ctx, t, r, d.WorkflowID())
 	return described.GetWorkflowExecutionInfo().GetVersioningInfo().GetDeploymentVersion().GetBuildId()
 }
 

@@ -32,10 +32,8 @@ const look = 30 * time.Millisecond
 // Workflows that skip says true of are left out.
 func (r *Rig) WaitForRunningProof(ctx context.Context, skip func(workflowID string) bool) (RunningProof, error) {
 	for {
-		rows, err := workers.ReadBoard(ctx, r.client, "ExecutionStatus = 'Running'")
-		if err != nil {
-			return RunningProof{}, err
-		}
+		// A busy server says at times that it is unavailable; the next look shows more.
+		rows, unread := workers.ReadBoard(ctx, r.client, "ExecutionStatus = 'Running'")
 		for _, row := range rows {
 			if proof, found := r.running(row); found && (skip == nil || !skip(row.WorkflowID)) {
 				return proof, nil
@@ -45,7 +43,7 @@ func (r *Rig) WaitForRunningProof(ctx context.Context, skip func(workflowID stri
 			return RunningProof{}, err
 		}
 		if err := pause(ctx, 5*look); err != nil {
-			return RunningProof{}, fmt.Errorf("waiting for a proof to run: %w", err)
+			return RunningProof{}, fmt.Errorf("waiting for a proof to run: %w", errors.Join(err, unread))
 		}
 	}
 }
