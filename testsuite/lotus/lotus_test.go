@@ -31,7 +31,7 @@ var (
 func TestPeriod(t *testing.T) {
 	needsChain(t)
 	run(t, 15*time.Minute, lotus.Options{
-		Epoch: 150 * time.Millisecond, Sectors: 192, Daemons: 2, Workers: 2, Cards: 1, Nodes: 1,
+		Epoch: 150 * time.Millisecond, Sectors: 192, Daemons: 2, Workers: 2, Cards: 1, Nodes: 2,
 		Plan: planned(t),
 	})
 }
@@ -60,7 +60,7 @@ func TestTogether(t *testing.T) {
 func TestSoak(t *testing.T) {
 	needsChain(t)
 	run(t, 50*time.Minute, lotus.Options{
-		Epoch: 400 * time.Millisecond, Sectors: 192, Daemons: 2, Workers: 2, Cards: 1, Nodes: 1,
+		Epoch: 400 * time.Millisecond, Sectors: 192, Daemons: 2, Workers: 2, Cards: 1, Nodes: 2,
 		Plan: planned(t),
 	})
 }
