@@ -48,11 +48,11 @@ test: build tools params check debian-test ## all tests: unit, workflow, replay,
 
 .PHONY: test-lotus
 test-lotus: build params lotusdevnet ## a proving period on a real Lotus chain in which things go wrong; ends with its figures (JSON=FILE: there, too)
-	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) go test -timeout 20m -count=1 -v ./testsuite/lotus -run '^$(or $(RUN),TestPeriod)$$' -args -lotus $(LOTUS_ARGS)
+	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) go test -timeout 90m -count=1 -v ./testsuite/lotus -run '^$(or $(RUN),TestPeriod)$$' -args -lotus $(LOTUS_ARGS)
 
 .PHONY: soak
 soak: build params lotusdevnet ## the same with longer epochs and faults drawn from SEED (default: 1); the seed repeats it
-	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) go test -timeout 60m -count=1 -v ./testsuite/lotus -run '^TestSoak$$' -args -lotus -seed $(or $(SEED),1) $(LOTUS_ARGS)
+	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) go test -timeout 90m -count=1 -v ./testsuite/lotus -run '^TestSoak$$' -args -lotus -seed $(or $(SEED),1) $(LOTUS_ARGS)
 
 LOTUS_ARGS = $(if $(JSON),-json $(abspath $(JSON))) $(ARGS)
 

@@ -30,7 +30,7 @@ var (
 // once, and stands.
 func TestPeriod(t *testing.T) {
 	needsChain(t)
-	run(t, 15*time.Minute, lotus.Options{
+	run(t, 52, lotus.Options{
 		Epoch: 150 * time.Millisecond, Sectors: 192, Daemons: 2, Workers: 2, Cards: 1, Nodes: 2,
 		Plan: planned(t),
 	})
@@ -39,7 +39,7 @@ func TestPeriod(t *testing.T) {
 // Nothing goes wrong, for the first deadlines of a chain.
 func TestQuiet(t *testing.T) {
 	needsChain(t)
-	run(t, 5*time.Minute, lotus.Options{Epoch: 150 * time.Millisecond, Sectors: 192, Deadlines: 3, Daemons: 1, Workers: 1, Cards: 2, Nodes: 1})
+	run(t, 4, lotus.Options{Epoch: 150 * time.Millisecond, Sectors: 192, Deadlines: 3, Daemons: 1, Workers: 1, Cards: 2, Nodes: 1})
 }
 
 // Both partitions of a deadline are proven as one set and sent in one message, with a sector gone here and a whole partition there: no
@@ -59,7 +59,7 @@ func TestTogether(t *testing.T) {
 // a proof.
 func TestSoak(t *testing.T) {
 	needsChain(t)
-	run(t, 50*time.Minute, lotus.Options{
+	run(t, 52, lotus.Options{
 		Epoch: 400 * time.Millisecond, Sectors: 192, Daemons: 2, Workers: 2, Cards: 1, Nodes: 2,
 		Plan: planned(t),
 	})
@@ -90,17 +90,18 @@ func planned(t *testing.T) func(period.Shape) period.Plan {
 	}
 }
 
-// run is one run, with its figures at the end.
-func run(t *testing.T, limit time.Duration, o lotus.Options) {
+// run is one run of at most so many deadlines, with its figures at the end.
+func run(t *testing.T, deadlines int, o lotus.Options) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
 	dir, err := os.MkdirTemp("", "posthaste-lotus-")
 	require.NoError(t, err)
 	o.Say = t.Logf
 	if *epoch != 0 {
 		o.Epoch = *epoch
 	}
+	const startAndEnd = 5 * time.Minute
+	ctx, cancel := context.WithTimeout(t.Context(), startAndEnd+time.Duration(deadlines)*60*o.Epoch)
+	defer cancel()
 	outcome, r, err := lotus.Run(ctx, dir, o)
 	if r != nil {
 		t.Cleanup(func() { leave(t, r, dir) })

@@ -87,10 +87,13 @@ func Run(ctx context.Context, dir string, o Options) (Outcome, *rig.Rig, error) 
 		cancel() // the chain's time no longer comes
 	}
 	trial.Faults = done()
+	if err != nil {
+		return Outcome{}, r.rig, err
+	}
 	trial.Said = r.said(ctx)
 	figures, wrong := period.Judge(trial)
 	figures.Seconds = time.Since(began).Seconds()
-	return Outcome{Plan: r.plan, Done: trial.Faults, Figures: figures, Wrong: wrong}, r.rig, err
+	return Outcome{Plan: r.plan, Done: trial.Faults, Figures: figures, Wrong: wrong}, r.rig, nil
 }
 
 func (r *run) rigOptions() rig.Options {
