@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -124,6 +125,19 @@ func (r *run) landed(ctx context.Context, w period.Window) (epoch int64, err err
 	return epoch, err
 }
 
+// allLanded waits until all of a deadline's partitions are posted: no card has a proof of it to make any more.
+func (r *run) allLanded(ctx context.Context, w period.Window) error {
+	_, err := r.clock.until(ctx, "all posts landed", w.Close, func(report period.Report) bool {
+		for _, d := range report.Deadlines {
+			if d.Open == w.Open {
+				return !slices.ContainsFunc(d.Partitions, func(p period.Partition) bool { return !p.Posted })
+			}
+		}
+		return false
+	})
+	return err
+}
+
 // nullRounds announces epochs without a block, and waits until they are over.
 func (r *run) nullRounds(ctx context.Context, f *period.Injected) error {
 	heights := f.Heights(f.Window)
@@ -158,10 +172,12 @@ func (r *run) disturb(ctx context.Context, f *period.Injected) error {
 	case period.DaemonKilled:
 		return r.rig.Daemons[f.Which].Restart(ctx)
 	case period.WorkerKilled:
-		if _, err := r.landed(ctx, f.Window); err != nil {
+		if err := r.allLanded(ctx, f.Window); err != nil {
 			return err
 		}
 		return r.rig.Workers[f.Which].Restart(ctx)
+	case period.WorkerLost:
+		return r.loseWorker(ctx, f)
 	case period.TemporalKilled:
 		return r.rig.Temporal.Restart(ctx)
 	case period.CardKilled:
@@ -219,17 +235,38 @@ func (r *run) pooled(ctx context.Context, limit int64) error {
 
 // killCard kills the process of a card in the middle of a proof of the deadline.
 func (r *run) killCard(ctx context.Context, f *period.Injected) error {
-	ctx, cancel := context.WithTimeout(ctx, r.epochs(f.Open-f.Challenge+30))
-	defer cancel()
-	proof, err := r.rig.WaitForRunningProof(ctx, nil)
+	child, err := r.running(ctx, f)
 	if err != nil {
 		return err
 	}
-	f.Began = r.clock.report().Epoch
-	if err := syscall.Kill(proof.ChildPid, syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(child, syscall.SIGKILL); err != nil {
 		return fmt.Errorf("killing a card's process: %w", err)
 	}
 	return nil
+}
+
+// loseWorker kills the worker that makes a proof of the deadline, and starts it again.
+func (r *run) loseWorker(ctx context.Context, f *period.Injected) error {
+	child, err := r.running(ctx, f)
+	if err != nil {
+		return err
+	}
+	for i, w := range r.rig.Workers {
+		if slices.Contains(w.Children(), child) {
+			f.Which = i
+			return w.Restart(ctx)
+		}
+	}
+	return fmt.Errorf("no worker has process %d", child)
+}
+
+// running waits for a proof of the deadline and gives the process that makes it.
+func (r *run) running(ctx context.Context, f *period.Injected) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.epochs(f.Open-f.Challenge+30))
+	defer cancel()
+	proof, err := r.rig.WaitForRunningProof(ctx, nil)
+	f.Began = r.clock.report().Epoch
+	return proof.ChildPid, err
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -35,6 +35,7 @@ const (
 	BaseFeeUp      Kind = "base fee driven up"
 	DaemonKilled   Kind = "daemon killed"
 	WorkerKilled   Kind = "worker killed"
+	WorkerLost     Kind = "worker killed mid-proof"
 	CardKilled     Kind = "card killed mid-proof"
 	TemporalKilled Kind = "Temporal killed"
 )
@@ -80,6 +81,7 @@ var kinds = map[Kind]struct {
 	BaseFeeUp:      {open, -24}, // it rises by an eighth an epoch
 	DaemonKilled:   {open, 1},
 	WorkerKilled:   {landed, 1},
+	WorkerLost:     {asTheyRun, 0},
 	CardKilled:     {asTheyRun, 0},
 	TemporalKilled: {challenge, 4},
 }

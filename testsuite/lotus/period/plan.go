@@ -119,9 +119,12 @@ func other(random *rand.Rand, s Shape, kind Kind, deadline int) Fault {
 	return f
 }
 
-// All kinds.
-var All = []Kind{
+// Brief are the kinds that a deadline of a few seconds can stand.
+var Brief = []Kind{
 	SectorHidden, SectorTruncated, SectorFlipped, PartitionHidden,
 	NullChallenge, NullOpen, NullLast, ReorgChallenge, ReorgOpen, ReorgLanded, ReorgDropped, RPCPaused, NodeStopped, NodeBehind, NodeForked, PoolDropped,
 	NothingTaken, BaseFeeUp, DaemonKilled, WorkerKilled, CardKilled, TemporalKilled,
 }
+
+// All kinds. That a worker is gone in the middle of a proof is noticed after 15 s without a heartbeat: on mainnet half an epoch.
+var All = append(slices.Clone(Brief), WorkerLost)
