@@ -64,17 +64,17 @@ func TestWebUI(t *testing.T) {
 	b.shot("deadline-posted")
 }
 
-// slowFile makes a slowCard slow while it is there.
+// slowFile has a slowCard wait while it is there.
 const slowFile = "slow"
 
-// slowCard is a card that waits before each task, so that a person has the time to look at it.
+// slowCard is a card that waits before each task, so that a person has the time to look at it, however slow the browser is.
 func slowCard(t *testing.T, dir string) rig.Card {
 	t.Helper()
 	posthaste, err := filepath.Abs("../../bin/posthaste")
 	require.NoError(t, err)
 	slow, script := filepath.Join(dir, slowFile), filepath.Join(dir, "slow.sh")
 	require.NoError(t, os.WriteFile(slow, nil, 0o600))
-	text := fmt.Sprintf("#!/bin/sh\nwhile read -r task; do [ -e '%s' ] && sleep 6; printf '%%s\\n' \"$task\"; done | '%s' processor window_post\n", slow, posthaste)
+	text := fmt.Sprintf("#!/bin/sh\nwhile read -r task; do while [ -e '%s' ]; do sleep 0.2; done; printf '%%s\\n' \"$task\"; done | '%s' processor window_post\n", slow, posthaste)
 	require.NoError(t, os.WriteFile(script, []byte(text), 0o700))
 	return rig.Card{Name: "card0", Bin: script, ReadyTimeout: 30 * time.Second, Keys: []string{"gpu = false"}}
 }
