@@ -57,21 +57,29 @@ const awaitWithin = 3
 
 // AwaitEpoch waits for an epoch that is near and gives the head's epoch, reached or not.
 func (c *Chain) AwaitEpoch(ctx context.Context, in workflows.AwaitInput) (abi.ChainEpoch, error) {
-	limited, cancel := context.WithTimeout(ctx, min(max(awaitWithin*in.EpochDuration, time.Second), 2*time.Minute))
+	return awaitEpoch(ctx, c.Heads, c.Node, in.Target, in.EpochDuration)
+}
+
+// awaitEpoch waits for an epoch for a while and gives the head's epoch, reached or not.
+func awaitEpoch(ctx context.Context, heads Heads, node interface {
+	ChainHead(context.Context) (*chain.TipSet, error)
+}, target abi.ChainEpoch, duration time.Duration,
+) (abi.ChainEpoch, error) {
+	limited, cancel := context.WithTimeout(ctx, min(max(awaitWithin*duration, time.Second), 2*time.Minute))
 	defer cancel()
-	if head, err := c.Heads.WaitEpoch(limited, in.Target); err == nil {
+	if head, err := heads.WaitEpoch(limited, target); err == nil {
 		return head.Height, nil
 	}
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	epoch, known := c.Heads.Epoch()
+	epoch, known := heads.Epoch()
 	if !known {
 		// Say why there is no head: the follower logs a node's absence, an operator may only see the activity.
-		if _, err := c.Node.ChainHead(ctx); err != nil {
-			return 0, fmt.Errorf("waiting for epoch %d: %w", in.Target, err)
+		if _, err := node.ChainHead(ctx); err != nil {
+			return 0, fmt.Errorf("waiting for epoch %d: %w", target, err)
 		}
-		return 0, fmt.Errorf("waiting for epoch %d: no head of the chain has been seen yet", in.Target)
+		return 0, fmt.Errorf("waiting for epoch %d: no head of the chain has been seen yet", target)
 	}
 	return epoch, nil
 }

@@ -30,11 +30,14 @@ type Pool interface {
 	WalletSignMessage(context.Context, address.Address, *chain.Message) (*chain.SignedMessage, error)
 	StateGetActor(context.Context, address.Address, chain.TipSetKey) (*chain.Actor, error)
 	StateSearchMsg(context.Context, chain.TipSetKey, cid.Cid, abi.ChainEpoch, bool) (*chain.MsgLookup, error)
+	StateMinerDeadlines(context.Context, address.Address, chain.TipSetKey) ([]chain.Deadline, error)
+	CommitRandomness(context.Context, abi.ChainEpoch, chain.TipSetKey) (abi.Randomness, error)
 }
 
 // Messages prepares, signs, pushes and follows a sender's messages.
 type Messages struct {
-	Node Pool
+	Node  Pool
+	Heads Heads
 }
 
 // lookBack bounds the search for a message, in epochs: a day on mainnet, so that one which landed is still found after all daemons
@@ -49,7 +52,10 @@ func (m *Messages) PrepareMessage(ctx context.Context, in workflows.PrepareInput
 	switch {
 	case err != nil:
 	case in.Priced:
-		out, err = m.priced(ctx, in, message)
+		var at account
+		if at, err = m.account(ctx, message.From); err == nil {
+			out, err = m.priced(ctx, in, at, message, nil)
+		}
 	default:
 		out, err = m.estimated(ctx, message)
 	}
@@ -95,8 +101,17 @@ func (m *Messages) estimated(ctx context.Context, message *chain.Message) (workf
 
 // SignMessage puts the nonce into a message and has the node's wallet sign it. It changes nothing anywhere.
 func (m *Messages) SignMessage(ctx context.Context, in workflows.SignInput) (workflows.Signed, error) {
+	signed, err := m.sign(ctx, in)
+	if err != nil {
+		return workflows.Signed{}, refusal(err)
+	}
+	return signed, nil
+}
+
+// sign has a message signed with a nonce.
+func (m *Messages) sign(ctx context.Context, in workflows.SignInput) (workflows.Signed, error) {
 	fail := func(err error) (workflows.Signed, error) {
-		return workflows.Signed{}, refusal(fmt.Errorf("signing a message with nonce %d: %w", in.Nonce, err))
+		return workflows.Signed{}, fmt.Errorf("signing a message with nonce %d: %w", in.Nonce, err)
 	}
 	var message chain.Message
 	if err := json.Unmarshal(in.Message, &message); err != nil {

@@ -59,11 +59,7 @@ func (s account) left(held []post.Held, but uint64) post.Atto {
 
 // priced is a message within the operator's limits, and its nonce. If the pool has the same one already, from before somebody ended the sender's
 // workflow, that is adopted; if it has another one for the same purpose, this takes its place.
-func (m *Messages) priced(ctx context.Context, in workflows.PrepareInput, message *chain.Message) (workflows.Prepared, error) {
-	at, err := m.account(ctx, message.From)
-	if err != nil {
-		return workflows.Prepared{}, err
-	}
+func (m *Messages) priced(ctx context.Context, in workflows.PrepareInput, at account, message *chain.Message, quote *post.Quote) (workflows.Prepared, error) {
 	next, err := m.Node.MpoolGetNonce(ctx, message.From)
 	if err != nil {
 		return workflows.Prepared{}, err
@@ -93,13 +89,15 @@ func (m *Messages) priced(ctx context.Context, in workflows.PrepareInput, messag
 		}
 	}
 	message.Nonce = nonce // what has a higher one is not executed before it
-	market := post.Market{ShortOf: in.ShortOf, BaseFee: post.AttoOf(at.head.BaseFee().Int), Available: at.left(in.Held, nonce)}
-	if market.GasUsed, err = m.gasOf(ctx, message); err != nil {
-		return workflows.Prepared{}, err
+	if quote == nil {
+		now, err := m.quote(ctx, message)
+		if err != nil {
+			return workflows.Prepared{}, err
+		}
+		quote = &now
 	}
-	if err := m.ask(ctx, message, market.GasUsed, &market); err != nil {
-		return workflows.Prepared{}, err
-	}
+	market := quote.Market(post.AttoOf(at.head.BaseFee().Int), at.left(in.Held, nonce))
+	market.ShortOf = in.ShortOf
 	gas, err := in.Request.Fees.Offer(market)
 	if err == nil && instead != nil && instead.Gas != (post.Gas{}) {
 		gas, err = in.Request.Fees.Raise(post.Gas{Limit: gas.Limit, FeeCap: gas.FeeCap, Premium: instead.Gas.Premium}, market)
@@ -166,19 +164,27 @@ func (m *Messages) gasOf(ctx context.Context, message *chain.Message) (int64, er
 	return used, err
 }
 
-// ask adds the premium and the fee cap that the node would choose.
-func (m *Messages) ask(ctx context.Context, message *chain.Message, limit int64, market *post.Market) error {
+// quote estimates a message that has a nonce.
+func (m *Messages) quote(ctx context.Context, message *chain.Message) (post.Quote, error) {
+	used, err := m.gasOf(ctx, message)
+	if err != nil {
+		return post.Quote{}, err
+	}
+	return m.ask(ctx, message, used)
+}
+
+// ask adds to the gas that a message takes the premium and the fee cap that the node would choose.
+func (m *Messages) ask(ctx context.Context, message *chain.Message, used int64) (post.Quote, error) {
 	bare := *message
-	bare.GasLimit, bare.GasFeeCap, bare.GasPremium = limit, fil.Zero(), fil.Zero()
+	bare.GasLimit, bare.GasFeeCap, bare.GasPremium = used, fil.Zero(), fil.Zero()
 	estimated, err := m.Node.GasEstimateMessageGas(ctx, &bare, &chain.MessageSendSpec{MaxFee: noLimit}, nil)
 	if err != nil {
-		return err
+		return post.Quote{}, err
 	}
 	if estimated == nil || estimated.GasPremium.Int == nil || estimated.GasFeeCap.Int == nil {
-		return fmt.Errorf("the node estimates neither premium nor fee cap")
+		return post.Quote{}, fmt.Errorf("the node estimates neither premium nor fee cap")
 	}
-	market.Premium, market.FeeCap = post.AttoOf(estimated.GasPremium.Int), post.AttoOf(estimated.GasFeeCap.Int)
-	return nil
+	return post.Quote{GasUsed: used, Premium: post.AttoOf(estimated.GasPremium.Int), FeeCap: post.AttoOf(estimated.GasFeeCap.Int)}, nil
 }
 
 // RepriceMessage is a signed message with more paid for its gas, and otherwise the same, as far as the limits go.
@@ -198,11 +204,11 @@ func (m *Messages) RepriceMessage(ctx context.Context, in workflows.RepriceInput
 	if at.nonce > message.Nonce {
 		return workflows.Repriced{Stuck: "its nonce is used on the chain", Head: at.head.Height}, nil
 	}
-	market := post.Market{BaseFee: post.AttoOf(at.head.BaseFee().Int), Available: at.left(in.Held, message.Nonce)}
-	if err := m.ask(ctx, &message, message.GasLimit, &market); err != nil {
+	quote, err := m.ask(ctx, &message, message.GasLimit)
+	if err != nil {
 		return fail(err)
 	}
-	gas, err := in.Request.Fees.Raise(gasOf(message), market)
+	gas, err := in.Request.Fees.Raise(gasOf(message), quote.Market(post.AttoOf(at.head.BaseFee().Int), at.left(in.Held, message.Nonce)))
 	if err != nil {
 		return workflows.Repriced{Stuck: err.Error(), Head: at.head.Height}, nil
 	}

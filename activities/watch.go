@@ -11,6 +11,7 @@ import (
 
 	"github.com/filecoin-project/go-address"
 	"github.com/filecoin-project/go-state-types/abi"
+	"github.com/filecoin-project/go-state-types/dline"
 	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
@@ -103,6 +104,7 @@ type watching struct {
 	miner     address.Address
 	deadlines map[string]*watched // by workflow ID
 	active    []*watched          // as of the last head
+	period    *dline.Info         // as the node said last
 	head      *chain.TipSet       // the last one
 	headAt    time.Time           // when it came
 	looked    chan struct{}       // closed when the first look is over
@@ -207,7 +209,7 @@ func (l *watching) follow(ctx context.Context, head *chain.TipSet) (over bool, e
 // look reconciles at one head. It says whether the proving period that it was started in is over. One deadline's trouble
 // does not keep the others waiting.
 func (l *watching) look(ctx context.Context, head *chain.TipSet) (over bool, err error) {
-	di, err := l.Node.StateMinerProvingDeadline(ctx, l.miner, head.Key())
+	di, err := l.deadlineAt(ctx, head)
 	if err != nil {
 		if errors.Is(err, chain.ErrNoActor) {
 			return false, temporal.NewNonRetryableApplicationError(
@@ -237,6 +239,21 @@ func (l *watching) look(ctx context.Context, head *chain.TipSet) (over bool, err
 	}
 	l.tell()
 	return head.Height >= l.seen.PeriodEnd, errors.Join(errs...)
+}
+
+// deadlineAt is the deadline that is current at a head. The node is asked once a period; the rest is arithmetic, and a call at every head would
+// be most of what a miner with few sectors asks of it.
+func (l *watching) deadlineAt(ctx context.Context, head *chain.TipSet) (*dline.Info, error) {
+	if l.period != nil && head.Height < l.period.NextPeriodStart() {
+		if di := post.InfoAt(l.period, head.Height); di != nil {
+			return di, nil
+		}
+	}
+	di, err := l.Node.StateMinerProvingDeadline(ctx, l.miner, head.Key())
+	if err == nil {
+		l.period = di
+	}
+	return di, err
 }
 
 // lookAgain reconciles between two heads: it asks Temporal, and not the node, about what was active at the last head and is not

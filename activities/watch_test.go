@@ -253,6 +253,20 @@ func TestTroubleWithTheNode(t *testing.T) {
 	require.NoError(t, r.finish())
 }
 
+// Which deadline is current follows from what the node says once a period.
+func TestTheNodeIsAskedForTheDeadlineOnceAPeriod(t *testing.T) {
+	n, s := newNode(t), newStarter()
+	r := watch(t, n, s)
+	r.head(101, 102)
+	n.fails("StateMinerProvingDeadline", errAway)
+	r.head(110, 121, 122)
+	assert.Contains(t, s.starts(), id(2))
+	r.head(99) // a reorg back into the period before
+	r.seen("the problem", func(s activities.Seen) bool { return s.Head == 99 && s.Problem == errAway.Error() })
+	n.fails("StateMinerProvingDeadline", nil)
+	require.NoError(t, r.finish())
+}
+
 func TestNothingIsIssuedBeforeItIsKnownHowLongAnEpochIs(t *testing.T) {
 	n := newNode(t)
 	n.fails("EpochDuration", fmt.Errorf("the node at 1.2.3.4 does not say how long an epoch is"))

@@ -29,6 +29,17 @@ func NewDeadline(miner abi.ActorID, di *dline.Info) Deadline {
 	}
 }
 
+// InfoAt is the chain's description of the deadline that is current at an epoch, given that of another epoch of the same miner: its periods follow
+// each other without a gap, from the one on in which it began to prove. Nil for an epoch before di's period, about which di says nothing.
+func InfoAt(di *dline.Info, epoch abi.ChainEpoch) *dline.Info {
+	if epoch < di.PeriodStart || di.WPoStProvingPeriod <= 0 || di.WPoStChallengeWindow <= 0 {
+		return nil
+	}
+	into := (epoch - di.PeriodStart) % di.WPoStProvingPeriod
+	return dline.NewInfo(epoch-into, uint64(into/di.WPoStChallengeWindow), epoch, di.WPoStPeriodDeadlines, di.WPoStProvingPeriod,
+		di.WPoStChallengeWindow, di.WPoStChallengeLookback, di.FaultDeclarationCutoff).NextNotElapsed()
+}
+
 // Upcoming lists the deadlines of a miner whose challenge is known confidence epochs deep at the head that di was read
 // at and that are not closed: the current one and those that follow it closely enough. At most one period is looked at.
 func Upcoming(miner abi.ActorID, di *dline.Info, confidence abi.ChainEpoch) []Deadline {

@@ -146,3 +146,21 @@ func TestUntil(t *testing.T) {
 	assert.Zero(t, post.Until(110, 110, 30*time.Second), "there already")
 	assert.Zero(t, post.Until(111, 110, 30*time.Second), "past it")
 }
+
+// A chain that says at every epoch which deadline is current says what follows from any earlier epoch.
+func TestInfoAt(t *testing.T) {
+	said := func(epoch abi.ChainEpoch, deadlines uint64) *dline.Info { // periods of 50 from epoch 7 on
+		start := 7 + (epoch-7)/50*50
+		return dline.NewInfo(start, uint64(epoch-start)/10, epoch, deadlines, 50, 10, 5, 7).NextNotElapsed()
+	}
+	for _, deadlines := range []uint64{5, 4} { // with 4 the last ten epochs of a period belong to no deadline
+		for from := abi.ChainEpoch(7); from < 120; from++ {
+			for at := from; at < 250; at++ {
+				if di := said(from, deadlines); at >= di.PeriodStart {
+					require.Equal(t, said(at, deadlines), post.InfoAt(di, at), "of %d, from %d", at, from)
+				}
+			}
+		}
+	}
+	require.Nil(t, post.InfoAt(said(60, 5), 56), "its period begins at 57")
+}

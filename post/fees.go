@@ -70,6 +70,11 @@ type Market struct {
 	Available Atto  // the sender's balance less what its other messages on their way may cost
 }
 
+// Market is what a message is priced by, given the head's base fee and what its sender can spend.
+func (q Quote) Market(baseFee, available Atto) Market {
+	return Market{GasUsed: q.GasUsed, Premium: q.Premium, FeeCap: q.FeeCap, BaseFee: baseFee, Available: available}
+}
+
 // ErrTooLarge is a message that takes more gas than a block has: it must be split.
 var ErrTooLarge = errors.New("message too large for a block")
 

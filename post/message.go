@@ -19,6 +19,10 @@ type MessageRequest struct {
 	Expires abi.ChainEpoch `json:"expires"`  // Close: from here on the message is worthless
 	Lost    int            `json:"lost"`     // how often it landed and a reorg dropped it: the same bytes are pushed again
 
+	// NotBefore is the epoch of the head from which on it is sent; 0: at once. Until then it is only estimated: it has no nonce yet, and may turn
+	// out to be outdated.
+	NotBefore abi.ChainEpoch `json:"not_before,omitzero"`
+
 	// Replaces is the ID of an earlier request to the same sender, whose message this one takes the place of; empty: of none. A reorg changed
 	// what a post must say, so the earlier message, should it come back from a pool, would fail on the chain or keep this one from landing.
 	// This one gets its nonce, at a premium that pools take for a replacement, unless the earlier one is on the chain: if with exit code 0,
@@ -32,6 +36,15 @@ type MessageRequest struct {
 // Key tells the answers to a request apart from those to the same message before a reorg dropped it.
 func (r MessageRequest) Key() string { return fmt.Sprintf("%s+%d", r.ID, r.Lost) }
 
+// TooLate says why a message is not to be sent at a head, empty if it is: the next tipset is the first that can include it, and at Expires it
+// fails and is paid for.
+func (r MessageRequest) TooLate(head abi.ChainEpoch) string {
+	if head < r.Expires-1 {
+		return ""
+	}
+	return fmt.Sprintf("the head is at epoch %d, too late for a message before epoch %d", head, r.Expires)
+}
+
 // MessageSettled is a SenderWorkflow's answer to a request.
 type MessageSettled struct {
 	ID       string         `json:"id"`
@@ -42,10 +55,40 @@ type MessageSettled struct {
 	ExitCode int64          `json:"exit_code,omitempty"` // of the receipt
 	Reason   string         `json:"reason,omitempty"`    // with the exit code's meaning, see ReadExit
 	TooLarge bool           `json:"too_large,omitempty"` // refused since no block has room for it: it must be split
+	Outdated bool           `json:"outdated,omitempty"`  // refused since the chain has changed while it waited for NotBefore: build it anew
 }
 
 // Key is that of the request it answers.
 func (m MessageSettled) Key() string { return fmt.Sprintf("%s+%d", m.ID, m.Lost) }
+
+// Quote is what a node estimated for a message.
+type Quote struct {
+	GasUsed int64 `json:"gas_used"` // units of gas that executing it took
+	Premium Atto  `json:"premium"`  // per unit of gas, to be included soon
+	FeeCap  Atto  `json:"fee_cap"`  // per unit of gas, so that the base fee may rise for twenty tipsets
+}
+
+// Waiting is a request whose message is not signed yet.
+type Waiting struct {
+	Request MessageRequest `json:"request"`
+	Quote   *Quote         `json:"quote,omitempty"` // nil: not estimated yet, or the node would not
+}
+
+// NextToIssue are those that wait, by their place, whose messages are to be signed first, in the order in which they were asked for and at most
+// that many, and the epoch from which on. What may be sent at once goes by itself.
+func NextToIssue(waiting []Waiting, most int) (next []int, notBefore abi.ChainEpoch) {
+	for i, w := range waiting {
+		if i == 0 || w.Request.NotBefore < notBefore {
+			notBefore = w.Request.NotBefore
+		}
+	}
+	for i, w := range waiting {
+		if w.Request.NotBefore == notBefore && len(next) < most {
+			next = append(next, i)
+		}
+	}
+	return next, notBefore
+}
 
 // MessageWaits says that a message neither lands nor is replaced any more within its limits. It may still land.
 type MessageWaits struct {

@@ -14,6 +14,7 @@ type Setback struct {
 	Reason     string  // what the chain or the node said
 	Partitions int     // how many are in the post
 	Times      int     // how many of the post's messages came to nothing in a row, this one included
+	Outdated   bool    // the chain has changed since it was built, and nothing was sent
 }
 
 // Remedy is what becomes of the post then.
@@ -49,6 +50,9 @@ func AfterMessage(s Setback) Remedy {
 	}
 	next := Remedy{Pause: min(firstPause<<min(s.Times-1, 8), lastPause), Alert: s.Times > enough}
 	switch {
+	case s.Outdated && s.Times == 1:
+		return Remedy{} // what is left of the window is precious
+	case s.Outdated:
 	case mend == MendFunds:
 		next.Alert, next.Payer = true, true
 	case code == exitForbidden:

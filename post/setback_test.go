@@ -53,6 +53,8 @@ func TestAfterMessage(t *testing.T) {
 		"the estimate says that the sender may not":                        {refused(vm("USR_FORBIDDEN(18)", "caller is not one of"), 1, 1), post.Remedy{Pause: 1, Payer: true}},
 		"nor may who was chosen then":                                      {refused(vm("USR_FORBIDDEN(18)", "caller is not one of"), 1, 2), post.Remedy{Pause: 2, Alert: true, Payer: true}},
 		"the sender might no longer when the message landed":               {failed(18, 2, 1), post.Remedy{Pause: 1, Payer: true}},
+		"outdated while it waited for its epoch":                           {post.Setback{Outcome: post.OutcomeRefused, Times: 1, Outdated: true}, post.Remedy{}},
+		"outdated again: two nodes disagree, say":                          {post.Setback{Outcome: post.OutcomeRefused, Times: 2, Outdated: true}, post.Remedy{Pause: 2}},
 		"a text without any code":                                          {refused("signing it: no such key", 1, 1), post.Remedy{Pause: 1}},
 		"a text with half a code":                                          {refused("message execution failed (exit=[", 1, 1), post.Remedy{Pause: 1}},
 	} {

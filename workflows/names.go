@@ -49,6 +49,8 @@ const (
 	ActivityCheckDeadline       = "CheckDeadline"
 	ActivityPrepareMessage      = "PrepareMessage"
 	ActivitySignMessage         = "SignMessage"
+	ActivityQuoteMessage        = "QuoteMessage"
+	ActivityIssueMessages       = "IssueMessages"
 	ActivityPushMessage         = "PushMessage"
 	ActivityFollowMessages      = "FollowMessages"
 	ActivityRepriceMessage      = "RepriceMessage"      // a message that does not land, with more paid for its gas

@@ -52,6 +52,12 @@ var (
 	// A push is one call; what fails is pushed again at the next tipset anyway.
 	policyPush = policy{queue: QueueChain, attempt: 30 * time.Second, heartbeat: lostDaemon, retry: chainRetry}
 
+	// A message may wait for its epoch to be signed, as in AwaitEpoch, for two minutes at most; then come a handful of node calls.
+	policyIssue = policy{queue: QueueChain, attempt: 4 * time.Minute, heartbeat: lostDaemon, retry: chainRetry}
+
+	// What cannot be estimated before its time is estimated when it is signed: once is enough.
+	policyQuote = policy{queue: QueueChain, attempt: 20 * time.Second, heartbeat: lostDaemon, retry: temporal.RetryPolicy{MaximumAttempts: 1}}
+
 	// WatchDeadlines runs for a whole proving period; it says what it sees every 5 s.
 	policyWatch = policy{queue: QueueChain, attempt: 26 * time.Hour, heartbeat: lostDaemon, retry: temporal.RetryPolicy{
 		InitialInterval: 500 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 15 * time.Second,

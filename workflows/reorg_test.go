@@ -249,3 +249,37 @@ func TestTheChainIsAskedDeepAfterClose(t *testing.T) {
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, s.now(), s.deadline.Close+s.settings.Confidence)
 }
+
+// The message waits at the sender for its epoch, and a reorg changes its ticket meanwhile: it is built anew at once, and that is no setback.
+func TestReorgWhileTheMessageWaitsForItsEpoch(t *testing.T) {
+	s := newStory(t)
+	s.commit = func(times int) string { return fmt.Sprint("ticket", times) }
+	land := s.send
+	var asked []abi.ChainEpoch
+	s.send = func(r post.MessageRequest) post.MessageSettled {
+		asked = append(asked, s.now())
+		if len(s.requests) == 1 {
+			return post.MessageSettled{ID: r.ID, Outcome: post.OutcomeRefused, Outdated: true, Reason: "a reorg has given epoch 160 another ticket"}
+		}
+		return land(r)
+	}
+	result, err := s.run()
+	require.NoError(t, err)
+	require.Equal(t, post.StatePosted, result.State)
+	require.Len(t, s.requests, 2)
+	require.Equal(t, s.deadline.Open+s.settings.SubmitConfidence, s.requests[0].NotBefore)
+	require.Empty(t, s.requests[1].Replaces, "nothing was sent")
+	require.NotEqual(t, s.requests[0].Params, s.requests[1].Params)
+	require.Len(t, s.jobs, 1, "the proof is good")
+	require.LessOrEqual(t, asked[1]-asked[0], abi.ChainEpoch(1), "at once: the answer took an epoch")
+	require.Empty(t, result.Partitions[0].Reason)
+}
+
+// A proof that comes late is not kept waiting.
+func TestProofAfterItsEpochIsSentAtOnce(t *testing.T) {
+	s := newStory(t)
+	s.proveTime = 30 * epoch
+	_, err := s.run()
+	require.NoError(t, err)
+	require.Zero(t, s.requests[0].NotBefore)
+}

@@ -17,6 +17,7 @@ import (
 type SenderState struct {
 	From    string                `json:"from"` // key address
 	Queue   []post.MessageRequest `json:"queue,omitempty"`
+	Waiting []post.Waiting        `json:"waiting,omitempty"` // not signed yet: it is not their time
 	Pending []post.Sent           `json:"pending,omitempty"` // signed, not settled; by nonce
 	Done    []Done                `json:"done,omitempty"`    // settled, until they expire: asked again, they are not sent again
 	Head    abi.ChainEpoch        `json:"head"`
@@ -103,21 +104,27 @@ func (s *sender) take(ctx workflow.Context, request post.MessageRequest) {
 		s.push(ctx, done.Sent)
 		return
 	}
-	if request.Replaces != "" {
+	switch {
+	case request.Replaces != "":
 		s.supersede(ctx, request)
-		return
+	case issues(ctx, request):
+		s.await(ctx, request)
+	default:
+		s.send(ctx, request, nil)
 	}
-	s.send(ctx, request, nil)
 }
 
 // send prepares, signs, records and pushes a new message: in the place of an old one, if one is given.
 func (s *sender) send(ctx workflow.Context, request post.MessageRequest, old *post.Sent) {
+	if issues(ctx, request) {
+		s.issueNow(ctx, request, old)
+		return
+	}
 	sent := post.Sent{Request: request}
 	prepared, err := s.prepare(ctx, request, old)
 	if err != nil {
 		settled := sent.Settle(post.OutcomeRefused, "preparing it: "+reason(err))
-		var application *temporal.ApplicationError
-		settled.TooLarge = errors.As(err, &application) && application.Type() == ErrorTooLarge
+		settled.TooLarge = isTooLarge(err)
 		s.settle(ctx, sent, settled)
 		s.abandon(old, request)
 		return
@@ -131,8 +138,8 @@ func (s *sender) send(ctx workflow.Context, request post.MessageRequest, old *po
 		s.push(ctx, sent)
 		return
 	}
-	if sent.Gas != (post.Gas{}) && s.Head >= request.Expires-1 {
-		s.settle(ctx, sent, sent.Settle(post.OutcomeRefused, fmt.Sprintf("the head is at epoch %d, too late for a message before epoch %d", s.Head, request.Expires)))
+	if late := request.TooLate(s.Head); sent.Gas != (post.Gas{}) && late != "" {
+		s.settle(ctx, sent, sent.Settle(post.OutcomeRefused, late))
 		s.abandon(old, request)
 		return
 	}
@@ -229,7 +236,11 @@ func (s *sender) shortOf(request post.MessageRequest) (n int) {
 // that understood it and will never take it settles it.
 func (s *sender) push(ctx workflow.Context, sent post.Sent) {
 	sent.Pushed = s.Head
-	err := s.pushOnce(ctx, sent)
+	s.hasPushed(ctx, sent, s.pushOnce(ctx, sent))
+}
+
+// hasPushed takes what came of pushing a message for the first time.
+func (s *sender) hasPushed(ctx workflow.Context, sent post.Sent, err error) {
 	var application *temporal.ApplicationError
 	if errors.As(err, &application) && application.Type() == ErrorRefused {
 		s.settle(ctx, sent, sent.Settle(post.OutcomeRefused, "pushing it: "+reason(err)))
@@ -242,14 +253,22 @@ func (s *sender) push(ctx workflow.Context, sent post.Sent) {
 }
 
 func (s *sender) pushOnce(ctx workflow.Context, sent post.Sent) error {
-	in := Signed{Message: sent.Message, Bytes: sent.Signed}
-	return workflow.ExecuteActivity(policyPush.apply(ctx, policyPush.attempt, sent.Request.ID), ActivityPushMessage, in).Get(ctx, nil)
+	return s.startPush(ctx, sent).Get(ctx, nil)
 }
 
-// follow waits for the next tipset, or a request, and looks after what is pending. With nothing pending it waits for a
-// request alone.
+func (s *sender) startPush(ctx workflow.Context, sent post.Sent) workflow.Future {
+	in := Signed{Message: sent.Message, Bytes: sent.Signed}
+	return workflow.ExecuteActivity(policyPush.apply(ctx, policyPush.attempt, sent.Request.ID), ActivityPushMessage, in)
+}
+
+// follow waits for what comes first: a request, the epoch of messages that wait to be signed, or the next tipset, at which it looks after what
+// is pending.
 func (s *sender) follow(ctx workflow.Context) error {
-	if len(s.Pending) == 0 {
+	_, notBefore := post.NextToIssue(s.Waiting, issueAtOnce)
+	switch {
+	case len(s.Waiting) > 0 && (len(s.Pending) == 0 || notBefore <= s.Head+1):
+		return s.issueWaiting(ctx)
+	case len(s.Pending) == 0:
 		return workflow.Await(ctx, func() bool { return s.requests.Len() > 0 })
 	}
 	waiting, stop := workflow.WithCancel(ctx)
@@ -347,6 +366,12 @@ func (s *sender) answer(ctx workflow.Context, request post.MessageRequest, settl
 	if err != nil {
 		workflow.GetLogger(ctx).Warn("nobody waits for a message's outcome", "for", request.ID, "outcome", string(settled.Outcome), "error", err)
 	}
+}
+
+// isTooLarge says whether no block has room for a message.
+func isTooLarge(err error) bool {
+	var application *temporal.ApplicationError
+	return errors.As(err, &application) && application.Type() == ErrorTooLarge
 }
 
 // reason is an activity's error in one line, without the SDK's frame around it.

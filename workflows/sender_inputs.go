@@ -1,6 +1,8 @@
 package workflows
 
 import (
+	"time"
+
 	"github.com/filecoin-project/go-state-types/abi"
 
 	"posthaste/post"
@@ -27,6 +29,50 @@ type Prepared struct {
 	Adopted *Signed  `json:"adopted,omitempty"` // the same message, which the pool has already: nothing is to be signed
 	Before  []string `json:"before,omitempty"`  // CIDs of a post for the same, in the pool, whose nonce it takes
 	Filled  bool     `json:"filled,omitempty"`  // there is a message with that nonce: nothing is to be done
+}
+
+// Quoted is what a node estimates for a message now.
+type Quoted struct {
+	Quote post.Quote     `json:"quote"`
+	Head  abi.ChainEpoch `json:"head"`
+}
+
+// IssueInput asks for messages of one sender that can be pushed: priced, with nonces in the order given, and signed.
+type IssueInput struct {
+	From          string         `json:"from"`
+	NotBefore     abi.ChainEpoch `json:"not_before,omitzero"` // the head is waited for until it is here, for some epochs
+	EpochDuration time.Duration  `json:"epoch_duration"`
+	Held          []post.Held    `json:"held,omitempty"` // the nonces that were given out
+	Wanted        []Wanted       `json:"wanted"`
+}
+
+// Wanted is one message that is asked for.
+type Wanted struct {
+	Request post.MessageRequest `json:"request"`
+	Quote   *post.Quote         `json:"quote,omitempty"`   // nil: it is to be estimated
+	ShortOf int                 `json:"short_of,omitzero"` // how many messages for the same purpose ran out of gas
+	At      *post.Held          `json:"at,omitempty"`      // the nonce that it should have, with what the message offers whose place it takes
+	Check   bool                `json:"check,omitempty"`   // it was built a while ago: only if the chain would still take it
+}
+
+// Issued is what was asked for, in that order, and the head then.
+type Issued struct {
+	Head     abi.ChainEpoch  `json:"head"`
+	Early    bool            `json:"early,omitempty"` // the head is not at NotBefore yet: nothing was done
+	Messages []IssuedMessage `json:"messages,omitempty"`
+}
+
+// IssuedMessage is a signed message, or why there is none.
+type IssuedMessage struct {
+	Nonce   uint64   `json:"nonce"`
+	Signed  Signed   `json:"signed,omitzero"`
+	Gas     post.Gas `json:"gas,omitzero"`
+	Before  []string `json:"before,omitempty"`  // CIDs of a post for the same, in the pool, whose nonce it takes
+	Adopted bool     `json:"adopted,omitempty"` // it is the pool's, which had the same one already
+
+	Refused  string `json:"refused,omitempty"`
+	TooLarge bool   `json:"too_large,omitempty"` // no block has room for it
+	Outdated bool   `json:"outdated,omitempty"`  // the chain has changed since it was built
 }
 
 // RepriceInput asks for a message that takes the place of one, with more gas paid for.

@@ -73,6 +73,7 @@ func (s *sender) stuck(ctx workflow.Context, sent *post.Sent, why string) {
 
 // supersede sends a message in the place of an earlier one, which must not land any more, unless it has landed.
 func (s *sender) supersede(ctx workflow.Context, request post.MessageRequest) {
+	s.unwait(request.Replaces)
 	old, found := s.forget(request.Replaces)
 	if !found {
 		s.send(ctx, request, nil)

@@ -15,7 +15,10 @@ const shownMessages = 20
 func (s SenderState) markdown() string {
 	var b strings.Builder
 	put := func(format string, args ...any) { b.WriteString(fmt.Sprintf(format, args...)) }
-	put("Messages of **%s**: %d on their way, %d waiting to be signed.\n", cell(s.From), len(s.Pending), len(s.Queue))
+	put("Messages of **%s**: %d on their way, %d waiting to be signed.\n", cell(s.From), len(s.Pending), len(s.Queue)+len(s.Waiting))
+	for _, w := range s.Waiting[:min(len(s.Waiting), shownMessages)] {
+		put("\nFrom epoch %d: %s\n", w.Request.NotBefore, cell(w.Request.ID))
+	}
 	if len(s.Pending) > 0 {
 		b.WriteString("\n| nonce | for | age | messages | premium | costs at most | pushed at | latest message |\n|--|--|--|--|--|--|--|--|\n")
 		for _, sent := range s.Pending[:min(len(s.Pending), shownMessages)] {

@@ -1,6 +1,7 @@
 package workflows_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -47,12 +48,17 @@ type sending struct {
 	waits    []post.MessageWaits
 	inputs   []workflows.PrepareInput
 	adopt    *workflows.Prepared // what is in the pool already
+	quote    func(r post.MessageRequest) error
+	quoted   []string // requests
+	issues   []workflows.IssueInput
+	outdated bool // what was built before its time is not true any more
 }
 
 func newSending(t *testing.T) *sending {
 	s := &sending{T: t, head: 100, landAfter: 2, pushed: map[string]int{}, firstAt: map[string]abi.ChainEpoch{}, lost: map[string]bool{}, exit: map[string]int64{}, at: map[abi.ChainEpoch]func(){}}
 	s.landable = func(string) bool { return true }
 	s.prepare = func(post.MessageRequest) error { return nil }
+	s.quote = func(post.MessageRequest) error { return nil }
 	s.push = func(int) error { return nil }
 	var suite testsuite.WorkflowTestSuite
 	s.env = suite.NewTestWorkflowEnvironment()
@@ -70,13 +76,10 @@ func newSending(t *testing.T) *sending {
 		})
 	register := func(name string, f any) { s.env.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name}) }
 	register(workflows.ActivityAwaitEpoch, func(context.Context, workflows.AwaitInput) (abi.ChainEpoch, error) {
-		s.head++
-		if now := s.at[s.head]; now != nil {
-			now()
-		}
+		s.pass()
 		return s.head, nil
 	})
-	register(workflows.ActivityPrepareMessage, func(ctx context.Context, in workflows.PrepareInput) (workflows.Prepared, error) {
+	prepare := func(in workflows.PrepareInput) (workflows.Prepared, error) {
 		if err := s.prepare(in.Request); err != nil {
 			return workflows.Prepared{}, err
 		}
@@ -93,7 +96,58 @@ func newSending(t *testing.T) *sending {
 		if s.adopt != nil {
 			out.Nonce, out.Gas, out.Adopted = s.adopt.Nonce, s.adopt.Gas, s.adopt.Adopted
 		}
-		return out, errors.Join(err, s.crash(ctx))
+		return out, err
+	}
+	sign := func(in workflows.SignInput) (workflows.Signed, error) {
+		var id string
+		if err := json.Unmarshal(in.Message, &id); err != nil {
+			return workflows.Signed{}, err
+		}
+		name := fmt.Sprintf("%s nonce %d", id, in.Nonce)
+		s.signed = append(s.signed, name)
+		return workflows.Signed{Message: name, Bytes: []byte(name)}, nil
+	}
+	register(workflows.ActivityPrepareMessage, func(ctx context.Context, in workflows.PrepareInput) (workflows.Prepared, error) {
+		out, err := prepare(in)
+		return out, cmp.Or(err, s.crash(ctx))
+	})
+	register(workflows.ActivityQuoteMessage, func(ctx context.Context, r post.MessageRequest) (workflows.Quoted, error) {
+		s.quoted = append(s.quoted, r.ID)
+		return workflows.Quoted{Quote: post.Quote{GasUsed: 1}, Head: s.head}, s.quote(r)
+	})
+	register(workflows.ActivityIssueMessages, func(ctx context.Context, in workflows.IssueInput) (workflows.Issued, error) {
+		if s.head < in.NotBefore {
+			s.pass()
+		}
+		out := workflows.Issued{Head: s.head, Early: s.head < in.NotBefore}
+		if out.Early {
+			return out, nil
+		}
+		s.issues = append(s.issues, in)
+		for _, w := range in.Wanted {
+			prepared, err := prepare(workflows.PrepareInput{Request: w.Request, Priced: true, Held: in.Held, ShortOf: w.ShortOf, At: w.At})
+			var application *temporal.ApplicationError
+			if late := w.Request.TooLate(s.head); late != "" {
+				err = errors.New(late)
+			}
+			if w.Check && s.outdated {
+				err = errors.New("the chain has changed")
+			}
+			if err != nil {
+				tooLarge := errors.As(err, &application) && application.Type() == workflows.ErrorTooLarge
+				out.Messages = append(out.Messages, workflows.IssuedMessage{Refused: err.Error(), TooLarge: tooLarge, Outdated: w.Check && s.outdated})
+				continue
+			}
+			m := workflows.IssuedMessage{Nonce: prepared.Nonce, Gas: prepared.Gas}
+			if prepared.Adopted != nil {
+				m.Signed, m.Adopted = *prepared.Adopted, true
+			} else if m.Signed, err = sign(workflows.SignInput{Message: prepared.Message, Nonce: prepared.Nonce}); err != nil {
+				return out, err
+			}
+			in.Held = append(in.Held, post.Held{Nonce: m.Nonce, Gas: m.Gas})
+			out.Messages = append(out.Messages, m)
+		}
+		return out, s.crash(ctx)
 	})
 	s.reprice = func(in workflows.RepriceInput) workflows.Repriced {
 		gas := in.Gas
@@ -105,13 +159,8 @@ func newSending(t *testing.T) *sending {
 		return s.reprice(in), s.crash(ctx)
 	})
 	register(workflows.ActivitySignMessage, func(ctx context.Context, in workflows.SignInput) (workflows.Signed, error) {
-		var id string
-		if err := json.Unmarshal(in.Message, &id); err != nil {
-			return workflows.Signed{}, err
-		}
-		name := fmt.Sprintf("%s nonce %d", id, in.Nonce)
-		s.signed = append(s.signed, name)
-		return workflows.Signed{Message: name, Bytes: []byte(name)}, s.crash(ctx)
+		out, err := sign(in)
+		return out, cmp.Or(err, s.crash(ctx))
 	})
 	register(workflows.ActivityPushMessage, func(ctx context.Context, in workflows.Signed) error {
 		s.pushes++
@@ -143,6 +192,14 @@ func newSending(t *testing.T) *sending {
 		return out, nil
 	})
 	return s
+}
+
+// pass lets an epoch pass.
+func (s *sending) pass() {
+	s.head++
+	if now := s.at[s.head]; now != nil {
+		now()
+	}
 }
 
 // crash is how the first attempt at anything ends if daemons die in it.

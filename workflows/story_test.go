@@ -164,8 +164,15 @@ func (s *story) play() {
 	})
 	register(workflows.ActivityRequestMessage, func(_ context.Context, r post.MessageRequest) error {
 		s.requests = append(s.requests, r)
-		if settled := s.send(r); settled.ID != "" {
-			s.env.RegisterDelayedCallback(func() { s.env.SignalWorkflow(workflows.SignalMessageSettled, settled) }, epoch)
+		send := func() {
+			if settled := s.send(r); settled.ID != "" {
+				s.env.RegisterDelayedCallback(func() { s.env.SignalWorkflow(workflows.SignalMessageSettled, settled) }, epoch)
+			}
+		}
+		if early := r.NotBefore - s.now(); early > 0 {
+			s.env.RegisterDelayedCallback(send, time.Duration(early)*epoch)
+		} else {
+			send()
 		}
 		return nil
 	})

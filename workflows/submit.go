@@ -64,7 +64,11 @@ func (d *deadline) timeToRead(ctx workflow.Context) time.Duration {
 // submit gets a proof onto the chain: build the message with the randomness of now, send it, follow it, and again if it
 // failed or was lost, until it is deep enough. An error means that the deadline closed first.
 func (d *deadline) submit(ctx, open workflow.Context, b *batch, proof post.Proof) (verdict, error) {
-	if err := d.awaitEpoch(open, d.Open+d.settings.SubmitConfidence); err != nil {
+	from := d.Open + d.settings.SubmitConfidence
+	if readies(ctx) {
+		from = min(from, d.Open+1) // at Open itself an estimate may be of the epoch before
+	}
+	if err := d.awaitEpoch(open, from); err != nil {
 		return posted, err
 	}
 	for {
@@ -108,6 +112,12 @@ func (d *deadline) submit(ctx, open workflow.Context, b *batch, proof post.Proof
 	}
 }
 
+// readies is whether a message is built and estimated before it may be sent, so that then it only has to be signed. Deadlines from before that
+// build it when it may be sent.
+func readies(ctx workflow.Context) bool {
+	return workflow.GetVersion(ctx, "ready early", workflow.DefaultVersion, 1) != workflow.DefaultVersion
+}
+
 // builtAs is the type of the error that building a message ended with, if it says what to do.
 func builtAs(err error) string {
 	var application *temporal.ApplicationError
@@ -123,6 +133,7 @@ func (d *deadline) requestFor(b *batch, message BuiltPost) post.MessageRequest {
 	if e := b.earlier; e != nil && e.Method == message.Method && e.To == message.To && bytes.Equal(e.Params, message.Params) {
 		again := *e
 		again.Lost++
+		again.NotBefore = 0
 		return again
 	}
 	// Counted over all of the batch's proofs: a message of another proof is another message to the sender.
@@ -135,6 +146,9 @@ func (d *deadline) requestFor(b *batch, message BuiltPost) post.MessageRequest {
 	}
 	if b.earlier != nil {
 		request.Replaces = b.earlier.ID
+	}
+	if from := d.Open + d.settings.SubmitConfidence; d.head < from {
+		request.NotBefore = from
 	}
 	return request
 }
@@ -163,6 +177,7 @@ func (d *deadline) mend(ctx workflow.Context, b *batch, settled post.MessageSett
 	if mends(ctx) {
 		remedy = post.AfterMessage(post.Setback{
 			Outcome: settled.Outcome, ExitCode: settled.ExitCode, Reason: settled.Reason, Partitions: len(b.parts), Times: b.setbacks,
+			Outdated: settled.Outdated,
 		})
 	}
 	if settled.Outcome != post.OutcomeRefused {
@@ -179,6 +194,9 @@ func (d *deadline) mend(ctx workflow.Context, b *batch, settled post.MessageSett
 		workflow.GetLogger(ctx).Error("messages come to nothing", "deadline", d.String(), "partitions", b.indexes(), "times", b.setbacks, "reason", b.Reason)
 	}
 	d.changed()
+	if remedy == (post.Remedy{}) {
+		return posted, false, nil
+	}
 	// Later the chain may say something else; soon at first, and not at every epoch for ever.
 	reset := func() bool { return b.reset }
 	if _, err := awaitFor(ctx, post.Until(0, remedy.Pause, d.settings.EpochDuration), "then build the message anew", reset); err != nil {
@@ -280,7 +298,7 @@ func watches(ctx workflow.Context) bool {
 func (d *deadline) request(ctx, open workflow.Context, b *batch, request post.MessageRequest, proof post.Proof) (settled post.MessageSettled, changed bool, err error) {
 	key := request.Key()
 	if b.Asked == 0 {
-		b.Asked = d.epoch(ctx)
+		b.Asked = max(d.epoch(ctx), request.NotBefore)
 		if showsAsked(ctx) {
 			d.changed()
 		}
@@ -289,7 +307,8 @@ func (d *deadline) request(ctx, open workflow.Context, b *batch, request post.Me
 		if err := d.run(policySignal.apply(ctx, 0, b.summary()), ActivityRequestMessage, nil, request); err != nil {
 			return settled, false, err
 		}
-		wait, last := post.Until(0, askAgainAfter, d.settings.EpochDuration), d.epoch(ctx)+askAgainAfter >= d.Close
+		patience := askAgainAfter + max(0, request.NotBefore-d.epoch(ctx))
+		wait, last := post.Until(0, patience, d.settings.EpochDuration), d.epoch(ctx)+patience >= d.Close
 		if last {
 			wait = post.Until(d.epoch(ctx), d.Close+d.settings.Confidence, d.settings.EpochDuration) + time.Minute
 		}

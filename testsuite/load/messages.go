@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/filecoin-project/go-state-types/abi"
 
@@ -47,6 +48,8 @@ func (p *pool) activities() map[string]any {
 	return map[string]any{
 		workflows.ActivityPrepareMessage: p.prepare,
 		workflows.ActivitySignMessage:    p.sign,
+		workflows.ActivityQuoteMessage:   p.quote,
+		workflows.ActivityIssueMessages:  p.issue,
 		workflows.ActivityPushMessage:    p.push,
 		workflows.ActivityFollowMessages: p.follow,
 		workflows.ActivityConfirmMessage: p.confirm,
@@ -81,6 +84,30 @@ func (p *pool) prepare(_ context.Context, in workflows.PrepareInput) (workflows.
 
 func (p *pool) sign(_ context.Context, in workflows.SignInput) (workflows.Signed, error) {
 	return workflows.Signed{Message: fmt.Sprintf("message-%d", in.Nonce), Bytes: in.Message}, nil
+}
+
+func (p *pool) quote(context.Context, post.MessageRequest) (workflows.Quoted, error) {
+	return workflows.Quoted{Quote: post.Quote{GasUsed: 1}, Head: p.head()}, nil
+}
+
+// issue gives out nonces one after the other: all that it gives are pushed before it is asked again.
+func (p *pool) issue(ctx context.Context, in workflows.IssueInput) (workflows.Issued, error) {
+	for p.head() < in.NotBefore {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return workflows.Issued{}, ctx.Err()
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := workflows.Issued{Head: p.head()}
+	for i, w := range in.Wanted {
+		nonce := uint64(len(p.pushed) + i)
+		signed := workflows.Signed{Message: fmt.Sprintf("message-%d", nonce), Bytes: w.Request.Params}
+		out.Messages = append(out.Messages, workflows.IssuedMessage{Nonce: nonce, Signed: signed})
+	}
+	return out, nil
 }
 
 func (p *pool) push(_ context.Context, in workflows.Signed) error {

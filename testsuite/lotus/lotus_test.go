@@ -55,6 +55,18 @@ func TestTogether(t *testing.T) {
 	})
 }
 
+// The sectors of a deadline's partitions are not in the order of their numbers, as of a miner who has terminated some and compacted, and both
+// partitions go into one message: the chain cuts the union of their sectors elsewhere than the partitions are cut. Once a sector of the first is gone.
+func TestInterleaved(t *testing.T) {
+	needsChain(t)
+	outcome := run(t, 7, lotus.Options{
+		Epoch: 150 * time.Millisecond, Sectors: 192, Interleaved: 2, Daemons: 1, Workers: 1, Cards: 2, Nodes: 1, Policy: []string{"partitions_per_post = 2"},
+		Plan: period.Interleaved,
+	})
+	require.NotZero(t, outcome.Plan.Deadlines, "the chain has no such deadline")
+	require.Equal(t, 1, outcome.Figures.Skipped)
+}
+
 // Every kind of fault, drawn from the seed, for a whole period whose epochs are long enough that a worker may be lost in the middle of
 // a proof.
 func TestSoak(t *testing.T) {
@@ -90,7 +102,7 @@ func planned(t *testing.T, wanted []period.Kind) func(period.Shape) period.Plan 
 }
 
 // run is one run of at most so many deadlines, with its figures at the end.
-func run(t *testing.T, deadlines int, o lotus.Options) {
+func run(t *testing.T, deadlines int, o lotus.Options) lotus.Outcome {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "posthaste-lotus-")
 	require.NoError(t, err)
@@ -115,6 +127,7 @@ func run(t *testing.T, deadlines int, o lotus.Options) {
 	for _, wrong := range outcome.Wrong {
 		t.Error(wrong)
 	}
+	return outcome
 }
 
 // leave ends a run's programs; of one that failed the folder stays, with their logs.

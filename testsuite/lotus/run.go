@@ -23,14 +23,16 @@ const Program = "posthaste-lotusdevnet"
 
 // Options are what a run is made of.
 type Options struct {
-	Epoch     time.Duration // by the wall clock
-	Sectors   int           // 192: two partitions of two in nearly every deadline
-	Deadlines int           // 0: a whole proving period with what Plan adds
-	Daemons   int
-	Workers   int
-	Cards     int // of each worker
-	Nodes     int
-	Policy    []string // lines of [policy]
+	Epoch   time.Duration // by the wall clock
+	Sectors int           // 192: two partitions of two in nearly every deadline
+	// Interleaved is how many deadlines have partitions whose sectors are not in the order of their numbers.
+	Interleaved int
+	Deadlines   int // 0: a whole proving period with what Plan adds
+	Daemons     int
+	Workers     int
+	Cards       int // of each worker
+	Nodes       int
+	Policy      []string // lines of [policy]
 	// Plan says what goes wrong; nil: nothing.
 	Plan func(period.Shape) period.Plan
 	// Say gets a line of what is done, as it is done.
@@ -98,6 +100,9 @@ func Run(ctx context.Context, dir string, o Options) (Outcome, *rig.Rig, error) 
 
 func (r *run) rigOptions() rig.Options {
 	flags := []string{"--sectors", fmt.Sprint(r.Sectors), "--epoch", r.Epoch.String()}
+	if r.Interleaved > 0 {
+		flags = append(flags, "--interleaved", fmt.Sprint(r.Interleaved))
+	}
 	if r.Nodes > 1 {
 		flags = append(flags, "--nodes", fmt.Sprint(r.Nodes))
 	}

@@ -91,6 +91,7 @@ func run(ctx context.Context, t *testing.T, opts options.Options, rpc net.Listen
 		return
 	}
 	require.NoError(t, err)
+	require.NoError(t, interleave(ctx, first, miner.ActorAddr, miner.OwnerKey.Address, opts.Interleaved))
 	epoch, err := measureEpoch(ctx, first.TestFullNode)
 	if ctx.Err() != nil {
 		return

@@ -51,6 +51,31 @@ func Whole(seed uint64, s Shape) Plan {
 	return p
 }
 
+// Interleaved plans for the deadlines whose partitions' sectors are not in the order of their numbers, up to the last of them: in the first, a
+// sector of its first partition is hidden.
+func Interleaved(s Shape) Plan {
+	var p Plan
+	for i, partitions := range s.Sectors {
+		if !interleave(partitions) {
+			continue
+		}
+		if p.Deadlines == 0 {
+			p.Faults = []Fault{{Kind: SectorHidden, Deadline: i, Sectors: partitions[0][:1]}}
+		}
+		p.Deadlines = i + 1
+	}
+	return p
+}
+
+// interleave says whether partitions have sectors that, put in order, would not keep to their partitions.
+func interleave(partitions [][]uint64) bool {
+	var all []uint64
+	for _, sectors := range partitions {
+		all = append(all, sectors...)
+	}
+	return !slices.IsSorted(all)
+}
+
 // shuffled is a copy in another order.
 func shuffled(random *rand.Rand, kinds []Kind) []Kind {
 	out := append([]Kind(nil), kinds...)

@@ -53,6 +53,13 @@ func TestWholeOfSomeKinds(t *testing.T) {
 	assert.Len(t, period.Whole(1, shape(period.SectorHidden)).Faults, 1)
 }
 
+func TestInterleaved(t *testing.T) {
+	s := shape()
+	assert.Zero(t, period.Interleaved(s))
+	s.Sectors[2], s.Sectors[3] = [][]uint64{{10, 11}, {8}}, [][]uint64{{14, 15}, {12}}
+	assert.Equal(t, period.Plan{Deadlines: 4, Faults: []period.Fault{{Kind: period.SectorHidden, Deadline: 2, Sectors: []uint64{10}}}}, period.Interleaved(s))
+}
+
 // Null rounds are at the epochs that they are named after.
 func TestHeights(t *testing.T) {
 	w := period.Window{Challenge: 80, Open: 100, Close: 160}

@@ -16,15 +16,17 @@ import (
 
 // Options is what a chain is started with.
 type Options struct {
-	Dir        string        // of all files
-	Listen     string        // host:port of the JSON-RPC
-	Sectors    int           // of 2 KiB
-	Nodes      int           // full nodes of the network
-	Addresses  bool          // the miner's owner, worker and control address are three
-	Turns      bool          // Lotus's own poster takes every other deadline
-	Epoch      time.Duration // by the wall clock
-	Parameters string        // folder of the Groth16 parameters
-	LogLevel   string        // of Lotus
+	Dir       string // of all files
+	Listen    string // host:port of the JSON-RPC
+	Sectors   int    // of 2 KiB
+	Nodes     int    // full nodes of the network
+	Addresses bool   // the miner's owner, worker and control address are three
+	Turns     bool   // Lotus's own poster takes every other deadline
+	// Interleaved is how many deadlines, the next ones that may be changed, have partitions whose sectors are not in the order of their numbers.
+	Interleaved int
+	Epoch       time.Duration // by the wall clock
+	Parameters  string        // folder of the Groth16 parameters
+	LogLevel    string        // of Lotus
 }
 
 // Parse reads the command line. The parameters default to where the proofs library would look for them.
@@ -37,6 +39,7 @@ func Parse(args []string, parameters string) (Options, error) {
 	f.IntVar(&o.Nodes, "nodes", 1, "full nodes, 1 to 4; all hold the miner's keys, and the others follow the first")
 	f.BoolVar(&o.Addresses, "addresses", false, "give the miner an owner and a control address of their own; without, its worker is its owner")
 	f.BoolVar(&o.Turns, "turns", false, "let Lotus's own poster prove the deadlines with odd numbers; each of the two sees only its own, and has a control address (implies --addresses)")
+	f.IntVar(&o.Interleaved, "interleaved", 0, "make the sector numbers of this many deadlines' partitions interleave: the miner terminates a sector of each and compacts its partition")
 	f.DurationVar(&o.Epoch, "epoch", 150*time.Millisecond, "wall-clock `time` of an epoch; block timestamps say 30 s whatever it is")
 	f.StringVar(&o.Parameters, "parameters", parameters, "`folder` of the Groth16 parameters, the same as the prover's")
 	f.StringVar(&o.LogLevel, "log-level", "error", "of Lotus: debug, info, warn or error")
@@ -64,6 +67,9 @@ func (o *Options) check() error {
 	}
 	if o.Nodes < 1 || o.Nodes > 4 {
 		return fmt.Errorf("--nodes %d: must be 1 to 4; each executes every block", o.Nodes)
+	}
+	if o.Interleaved < 0 || o.Interleaved > 10 {
+		return fmt.Errorf("--interleaved %d: must be 0 to 10; later deadlines may not be changed when the chain begins", o.Interleaved)
 	}
 	if o.Epoch < 20*time.Millisecond || o.Epoch > 30*time.Second {
 		return fmt.Errorf("--epoch %s: must be 20ms to 30s", o.Epoch)

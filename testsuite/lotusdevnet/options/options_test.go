@@ -35,6 +35,7 @@ func TestParseNamesWhatIsWrong(t *testing.T) {
 		parameters string
 		want       string
 	}{
+		{"too many changed", []string{"--dir", "d", "--interleaved", "11"}, dir, "--interleaved 11: must be 0 to 10"},
 		{"no folder", nil, dir, "--dir is missing"},
 		{"an argument", []string{"--dir", "d", "x"}, dir, `unexpected argument "x"`},
 		{"an unknown flag", []string{"--dri", "d"}, dir, "-dri"},

@@ -1,0 +1,41 @@
+package post_test
+
+import (
+	"testing"
+
+	"github.com/filecoin-project/go-state-types/abi"
+	"github.com/stretchr/testify/assert"
+
+	"posthaste/post"
+)
+
+func TestNextToIssue(t *testing.T) {
+	for name, c := range map[string]struct {
+		notBefore []abi.ChainEpoch // of those that wait
+		next      []int
+		from      abi.ChainEpoch
+	}{
+		"nothing waits":                 {},
+		"one":                           {[]abi.ChainEpoch{7}, []int{0}, 7},
+		"two of an epoch":               {[]abi.ChainEpoch{7, 7}, []int{0, 1}, 7},
+		"the earliest, if it came last": {[]abi.ChainEpoch{9, 7, 9, 7}, []int{1, 3}, 7},
+		"what may go at once":           {[]abi.ChainEpoch{9, 0}, []int{1}, 0},
+		"more than go at once":          {[]abi.ChainEpoch{7, 7, 7, 7}, []int{0, 1, 2}, 7},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var waiting []post.Waiting
+			for _, from := range c.notBefore {
+				waiting = append(waiting, post.Waiting{Request: post.MessageRequest{NotBefore: from}})
+			}
+			next, from := post.NextToIssue(waiting, 3)
+			assert.Equal(t, c.next, next)
+			assert.Equal(t, c.from, from)
+		})
+	}
+}
+
+func TestTooLate(t *testing.T) {
+	r := post.MessageRequest{Expires: 130}
+	assert.Empty(t, r.TooLate(128), "the next tipset includes it")
+	assert.Equal(t, "the head is at epoch 129, too late for a message before epoch 130", r.TooLate(129))
+}
