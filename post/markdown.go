@@ -84,7 +84,7 @@ func (r Result) story(put func(string, ...any), p PartitionResult) {
 		say("when the cause is gone, run it again: `posthaste wdpost reset %s`", id)
 	case StateSubmitting:
 		if p.Asked != 0 {
-			say("the sender was first asked to send it at epoch %d", p.Asked)
+			say("the sender has it, to be sent from epoch %d on", p.Asked)
 		}
 	}
 	if p.Message != "" {

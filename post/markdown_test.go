@@ -47,7 +47,7 @@ func TestMarkdownSaysWhatAJobWaitsFor(t *testing.T) {
 	text := r.Markdown(0)
 	assert.Contains(t, text, "- it waits: no worker can read store \"b\"\n")
 	assert.Contains(t, text, "- CardDied: exit 1\n- it waits: w1 is paused\n- its queue is `wdpost.gpu.1`\n")
-	assert.Contains(t, text, "- the sender was first asked to send it at epoch 17\n")
+	assert.Contains(t, text, "- the sender has it, to be sent from epoch 17 on\n")
 	assert.NotContains(t, text, "Partition 3", "of which there is nothing to tell")
 }
 

@@ -57,7 +57,7 @@ type PartitionResult struct {
 	Issued  time.Time      `json:"issued,omitzero"`  // its first try
 	Proven  time.Time      `json:"proven,omitzero"`  // it has the proof that its State speaks of
 	Updated time.Time      `json:"updated,omitzero"` // anything of this changed
-	Asked   abi.ChainEpoch `json:"asked,omitempty"`  // the epoch at which the sender was first asked to send the proof
+	Asked   abi.ChainEpoch `json:"asked,omitempty"`  // the epoch from which on the sender, who has it, is to send the proof
 }
 
 // Lead is the partition that names the job which the partition is in: the first of those that are proven together.

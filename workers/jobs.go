@@ -59,7 +59,7 @@ type Job struct {
 	Queue   string         `json:"queue,omitempty"`
 	Waits   string         `json:"waits,omitempty"` // nobody can take it now; what has to happen first
 	Message string         `json:"message,omitempty"`
-	Asked   abi.ChainEpoch `json:"asked,omitempty"`  // the epoch at which the sender was first asked to send it
+	Asked   abi.ChainEpoch `json:"asked,omitempty"`  // the epoch from which on the sender, who has it, is to send it
 	Landed  abi.ChainEpoch `json:"landed,omitempty"` // the epoch of the tipset that has it
 	Error   string         `json:"error,omitempty"`
 	Note    string         `json:"note,omitempty"` // what there is to say of one that is well

@@ -173,7 +173,7 @@ func (s shownJob) message() string {
 	case s.Message != "":
 		return s.Message
 	case s.Asked != 0:
-		return fmt.Sprintf("not landed yet; asked of the sender at epoch %d", s.Asked)
+		return fmt.Sprintf("not landed yet; its sender has it, to be sent from epoch %d on", s.Asked)
 	}
 	return ""
 }
