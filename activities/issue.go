@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/filecoin-project/go-address"
+	"github.com/filecoin-project/go-state-types/abi"
 
 	"posthaste/chain"
 	"posthaste/post"
@@ -58,9 +59,9 @@ func (m *Messages) IssueMessages(ctx context.Context, in workflows.IssueInput) (
 		return fail(err)
 	}
 	out := workflows.Issued{Head: at.head.Height}
-	held := in.Held
+	held, truths := in.Held, m.truthsAt(at.head)
 	for _, wanted := range in.Wanted {
-		issued, err := m.issue(ctx, wanted, at, held)
+		issued, err := m.issue(ctx, wanted, at, held, truths)
 		switch {
 		case err != nil && !answered(err):
 			return fail(fmt.Errorf("%s: %w", wanted.Request.ID, err))
@@ -75,7 +76,7 @@ func (m *Messages) IssueMessages(ctx context.Context, in workflows.IssueInput) (
 }
 
 // issue makes one message that can be pushed, beside those that hold a nonce already.
-func (m *Messages) issue(ctx context.Context, wanted workflows.Wanted, at account, held []post.Held) (workflows.IssuedMessage, error) {
+func (m *Messages) issue(ctx context.Context, wanted workflows.Wanted, at account, held []post.Held, now *truths) (workflows.IssuedMessage, error) {
 	message, err := unsigned(wanted.Request)
 	if err != nil {
 		return workflows.IssuedMessage{}, err
@@ -84,7 +85,7 @@ func (m *Messages) issue(ctx context.Context, wanted workflows.Wanted, at accoun
 		return workflows.IssuedMessage{}, errors.New(late)
 	}
 	if wanted.Check {
-		if err := m.stillTrue(ctx, at.head, *message); err != nil {
+		if err := now.hold(ctx, *message); err != nil {
 			return workflows.IssuedMessage{}, err
 		}
 	}
@@ -105,9 +106,21 @@ func (m *Messages) issue(ctx context.Context, wanted workflows.Wanted, at accoun
 // errOutdated is a message that the chain would not take any more, as it was built.
 var errOutdated = errors.New("the chain has changed since the message was built")
 
-// stillTrue says whether the chain would still take a post that was built a while ago. Its randomness is that of now as long as the tipset of
+// truths are what posts that were built a while ago are compared with: the chain's of one head, each read once for all of them.
+type truths struct {
+	node      Pool
+	head      *chain.TipSet
+	tickets   map[abi.ChainEpoch]abi.Randomness
+	deadlines map[address.Address][]chain.Deadline
+}
+
+func (m *Messages) truthsAt(head *chain.TipSet) *truths {
+	return &truths{m.Node, head, map[abi.ChainEpoch]abi.Randomness{}, map[address.Address][]chain.Deadline{}}
+}
+
+// hold says whether the chain would still take a post that was built a while ago. Its randomness is that of now as long as the tipset of
 // the challenge is the same, and with that also the challenge and the sectors, which are settled before it.
-func (m *Messages) stillTrue(ctx context.Context, head *chain.TipSet, message chain.Message) error {
+func (t *truths) hold(ctx context.Context, message chain.Message) (err error) {
 	if message.Method != chain.MethodSubmitWindowedPoSt {
 		return nil
 	}
@@ -115,16 +128,22 @@ func (m *Messages) stillTrue(ctx context.Context, head *chain.TipSet, message ch
 	if err != nil {
 		return err
 	}
-	commit, err := m.Node.CommitRandomness(ctx, params.ChainCommitEpoch, head.Key())
-	if err != nil {
-		return err
+	ticket, known := t.tickets[params.ChainCommitEpoch]
+	if !known {
+		if ticket, err = t.node.CommitRandomness(ctx, params.ChainCommitEpoch, t.head.Key()); err != nil {
+			return err
+		}
+		t.tickets[params.ChainCommitEpoch] = ticket
 	}
-	if !bytes.Equal(commit, params.ChainCommitRand) {
+	if !bytes.Equal(ticket, params.ChainCommitRand) {
 		return fmt.Errorf("%w: a reorg has given epoch %d another ticket", errOutdated, params.ChainCommitEpoch)
 	}
-	deadlines, err := m.Node.StateMinerDeadlines(ctx, message.To, head.Key())
-	if err != nil {
-		return err
+	deadlines, known := t.deadlines[message.To]
+	if !known {
+		if deadlines, err = t.node.StateMinerDeadlines(ctx, message.To, t.head.Key()); err != nil {
+			return err
+		}
+		t.deadlines[message.To] = deadlines
 	}
 	if params.Deadline >= uint64(len(deadlines)) {
 		return fmt.Errorf("the miner has %d deadlines", len(deadlines))

@@ -68,7 +68,10 @@ func (n *Node) ChainHead(ctx context.Context) (*TipSet, error) {
 
 // ChainGetTipSet is the tipset of that name; the head for the empty name.
 func (n *Node) ChainGetTipSet(ctx context.Context, key TipSetKey) (*TipSet, error) {
-	return call(ctx, n, "ChainGetTipSet", answerSmall, func(ctx context.Context) (json.RawMessage, error) { return n.api.ChainGetTipSet(ctx, key) },
+	if known, ok := n.tipsets.Get(key.String()); ok && len(key) > 0 {
+		return known, nil
+	}
+	t, err := call(ctx, n, "ChainGetTipSet", answerSmall, func(ctx context.Context) (json.RawMessage, error) { return n.api.ChainGetTipSet(ctx, key) },
 		func(raw json.RawMessage) (*TipSet, error) {
 			t, err := decodeTipSet(raw)
 			if err == nil && len(key) > 0 && !t.Cids.Equal(key) {
@@ -76,6 +79,10 @@ func (n *Node) ChainGetTipSet(ctx context.Context, key TipSetKey) (*TipSet, erro
 			}
 			return t, err
 		})
+	if err == nil && len(key) > 0 {
+		n.tipsets.Add(key.String(), t)
+	}
+	return t, err
 }
 
 // ChainGetTipSetAfterHeight is the tipset at epoch on the chain that ends in key, or the next one after it where epoch is a

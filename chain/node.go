@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/filecoin-project/go-jsonrpc"
+	lru "github.com/hashicorp/golang-lru/v2"
 )
 
 // DefaultCallTimeout bounds one call on a node. Estimating the gas of a post executes it, proof verification included,
@@ -53,7 +54,11 @@ type Node struct {
 	options Options
 	api     *api
 	closeFn jsonrpc.ClientCloser
+	tipsets *lru.Cache[string, *TipSet] // by key: what a key names never changes
 }
+
+// keptTipsets are enough for all that is followed to Close and some epochs more. One is some kilobytes.
+const keptTipsets = 256
 
 // Dial makes a client for the node that apiInfo names (see ParseAPIInfo). It does not speak to the node yet, so that a daemon
 // can start before its node does; Check does.
@@ -63,6 +68,9 @@ func Dial(ctx context.Context, apiInfo string, options Options) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{info: info, options: options.withDefaults(), api: new(api)}
+	if n.tipsets, err = lru.New[string, *TipSet](keptTipsets); err != nil {
+		return nil, err
+	}
 	n.closeFn, err = jsonrpc.NewMergeClient(ctx, info.URL, rpcNamespace, []any{n.api}, info.header(),
 		jsonrpc.WithHTTPClient(&http.Client{Transport: transport{http.DefaultTransport.(*http.Transport).Clone()}}))
 	if err != nil {

@@ -264,16 +264,24 @@ func (s *sender) startPush(ctx workflow.Context, sent post.Sent) workflow.Future
 // follow waits for what comes first: a request, the epoch of messages that wait to be signed, or the next tipset, at which it looks after what
 // is pending.
 func (s *sender) follow(ctx workflow.Context) error {
-	_, notBefore := post.NextToIssue(s.Waiting, issueAtOnce)
-	switch {
-	case len(s.Waiting) > 0 && (len(s.Pending) == 0 || notBefore <= s.Head+1):
-		return s.issueWaiting(ctx)
-	case len(s.Pending) == 0:
+	if len(s.Pending)+len(s.Waiting) == 0 {
 		return workflow.Await(ctx, func() bool { return s.requests.Len() > 0 })
+	}
+	target, epoch := s.Head+1, time.Duration(0)
+	if len(s.Waiting) > 0 {
+		_, notBefore := post.NextToIssue(s.Waiting, issueAtOnce)
+		if notBefore <= s.Head+1 {
+			return s.issueWaiting(ctx)
+		}
+		// Whoever else has a message for that epoch has it here by the epoch before, and they are signed together.
+		target, epoch = notBefore-1, s.Waiting[0].Request.EpochDuration
+	}
+	if len(s.Pending) > 0 {
+		target, epoch = s.Head+1, s.Pending[0].Request.EpochDuration
 	}
 	waiting, stop := workflow.WithCancel(ctx)
 	defer stop()
-	in := AwaitInput{Target: s.Head + 1, EpochDuration: s.Pending[0].Request.EpochDuration}
+	in := AwaitInput{Target: target, EpochDuration: epoch}
 	next := workflow.ExecuteActivity(policyAwaitEpoch.apply(waiting, 0, "next tipset"), ActivityAwaitEpoch, in)
 	if err := workflow.Await(ctx, func() bool { return next.IsReady() || s.requests.Len() > 0 }); err != nil {
 		return err
@@ -290,6 +298,9 @@ func (s *sender) follow(ctx workflow.Context) error {
 
 // look asks the chain about everything pending and settles, pushes again or replaces, as post decides.
 func (s *sender) look(ctx workflow.Context) {
+	if len(s.Pending) == 0 {
+		return
+	}
 	chain, err := s.ask(ctx, s.Pending)
 	if err != nil {
 		workflow.GetLogger(ctx).Error("pending messages could not be followed", "from", s.From, "error", err)

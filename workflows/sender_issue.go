@@ -76,7 +76,7 @@ func (s *sender) issueWaiting(ctx workflow.Context) error {
 	if temporal.IsCanceledError(err) {
 		return err
 	}
-	before := len(s.Pending)
+	followed := len(s.Pending) > 0
 	s.Head = max(s.Head, issued.Head)
 	if err != nil || !issued.Early {
 		for _, w := range wanted {
@@ -84,7 +84,7 @@ func (s *sender) issueWaiting(ctx workflow.Context) error {
 		}
 		s.dispatch(ctx, wanted, issued, err, nil)
 	}
-	if before > 0 { // what was on its way is not kept waiting
+	if followed { // what was on its way is not kept waiting
 		s.look(ctx)
 	}
 	return nil
