@@ -347,7 +347,7 @@ func (c *Chain) BuildPost(ctx context.Context, in workflows.BuildInput) (workflo
 	if err != nil {
 		return fail(err)
 	}
-	return workflows.BuiltPost{Method: uint64(chain.MethodSubmitWindowedPoSt), To: miner.String(), Params: params}, nil
+	return workflows.BuiltPost{Method: uint64(chain.MethodSubmitWindowedPoSt), To: miner.String(), Params: params, Head: head.Height}, nil
 }
 
 // postedOf says of which of the partitions the chain has a post. Nothing can be posted before Open.

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/filecoin-project/go-address"
 	"github.com/filecoin-project/go-state-types/abi"
@@ -39,8 +41,11 @@ func (m *Messages) QuoteMessage(ctx context.Context, request post.MessageRequest
 	return workflows.Quoted{Quote: quote, Head: head.Height}, nil
 }
 
+// issueWithin bounds for how long messages are signed before those that are done are given back, to be pushed.
+const issueWithin = 3 * time.Second
+
 // IssueMessages waits until messages may be sent, prices each, gives it the next nonce and has it signed. It changes nothing anywhere: none
-// of them is sent before it is recorded.
+// of them is sent before it is recorded. One about which the node does not answer does not hold up the others.
 func (m *Messages) IssueMessages(ctx context.Context, in workflows.IssueInput) (workflows.Issued, error) {
 	fail := func(err error) (workflows.Issued, error) {
 		return workflows.Issued{}, refusal(fmt.Errorf("signing messages of %s: %w", in.From, err))
@@ -58,39 +63,56 @@ func (m *Messages) IssueMessages(ctx context.Context, in workflows.IssueInput) (
 	if err != nil {
 		return fail(err)
 	}
+	if at.head.Height < in.NotBefore { // another node's head, or after a reorg
+		return workflows.Issued{}, fmt.Errorf("signing messages of %s: the node's head is at epoch %d, before %d", in.From, at.head.Height, in.NotBefore)
+	}
 	out := workflows.Issued{Head: at.head.Height}
-	held, truths := in.Held, m.truthsAt(at.head)
-	for _, wanted := range in.Wanted {
-		issued, err := m.issue(ctx, wanted, at, held, truths)
+	batch := issuing{Messages: m, account: at, held: in.Held, truths: m.truthsAt(at.head)}
+	var away error
+	for i, began := 0, time.Now(); i < len(in.Wanted) && (len(batch.done) == 0 || time.Since(began) < issueWithin); i++ {
+		issued, err := batch.issue(ctx, in.Wanted[i])
 		switch {
 		case err != nil && !answered(err):
-			return fail(fmt.Errorf("%s: %w", wanted.Request.ID, err))
+			away = errors.Join(away, fmt.Errorf("%s: %w", in.Wanted[i].Request.ID, err))
+			issued = workflows.IssuedMessage{Later: true}
 		case err != nil:
 			issued = workflows.IssuedMessage{Refused: err.Error(), TooLarge: errors.Is(err, post.ErrTooLarge), Outdated: errors.Is(err, errOutdated)}
-		default:
-			held = append(held[:len(held):len(held)], post.Held{Nonce: issued.Nonce, Gas: issued.Gas})
 		}
 		out.Messages = append(out.Messages, issued)
+	}
+	if away != nil && !slices.ContainsFunc(out.Messages, func(m workflows.IssuedMessage) bool { return !m.Later }) {
+		return fail(away)
 	}
 	return out, nil
 }
 
-// issue makes one message that can be pushed, beside those that hold a nonce already.
-func (m *Messages) issue(ctx context.Context, wanted workflows.Wanted, at account, held []post.Held, now *truths) (workflows.IssuedMessage, error) {
+// issuing is the messages of one activity, made one after the other at one head.
+type issuing struct {
+	*Messages
+	account
+	*truths
+	held []post.Held     // nonces that were given out, here or before
+	done []chain.Message // here
+}
+
+// issue makes one message that can be pushed.
+func (b *issuing) issue(ctx context.Context, wanted workflows.Wanted) (workflows.IssuedMessage, error) {
 	message, err := unsigned(wanted.Request)
 	if err != nil {
 		return workflows.IssuedMessage{}, err
 	}
-	if late := wanted.Request.TooLate(at.head.Height); late != "" {
-		return workflows.IssuedMessage{}, errors.New(late)
-	}
 	if wanted.Check {
-		if err := now.hold(ctx, *message); err != nil {
+		if err := b.hold(ctx, *message); err != nil {
 			return workflows.IssuedMessage{}, err
 		}
 	}
-	in := workflows.PrepareInput{Request: wanted.Request, Held: held, ShortOf: wanted.ShortOf, At: wanted.At}
-	prepared, err := m.priced(ctx, in, at, message, wanted.Quote)
+	for _, other := range b.done {
+		if samePost(other, *message) {
+			return workflows.IssuedMessage{}, fmt.Errorf("%w: another post of the same partition is sent with nonce %d", errOutdated, other.Nonce)
+		}
+	}
+	in := workflows.PrepareInput{Request: wanted.Request, Held: b.held, ShortOf: wanted.ShortOf, At: wanted.At}
+	prepared, err := b.priced(ctx, in, b.account, message, wanted.Quote)
 	if err != nil {
 		return workflows.IssuedMessage{}, fmt.Errorf("preparing it: %w", err)
 	}
@@ -99,8 +121,16 @@ func (m *Messages) issue(ctx context.Context, wanted workflows.Wanted, at accoun
 		issued.Signed, issued.Adopted = *prepared.Adopted, true
 		return issued, nil
 	}
-	issued.Signed, err = m.sign(ctx, workflows.SignInput{Message: prepared.Message, Nonce: prepared.Nonce})
-	return issued, err
+	if late := wanted.Request.TooLate(b.account.head.Height); late != "" {
+		return workflows.IssuedMessage{}, errors.New(late)
+	}
+	if issued.Signed, err = b.sign(ctx, workflows.SignInput{Message: prepared.Message, Nonce: prepared.Nonce}); err != nil {
+		return workflows.IssuedMessage{}, err
+	}
+	message.Nonce = prepared.Nonce
+	b.held = append(b.held[:len(b.held):len(b.held)], post.Held{Nonce: issued.Nonce, Gas: issued.Gas})
+	b.done = append(b.done, *message)
+	return issued, nil
 }
 
 // errOutdated is a message that the chain would not take any more, as it was built.
@@ -109,13 +139,13 @@ var errOutdated = errors.New("the chain has changed since the message was built"
 // truths are what posts that were built a while ago are compared with: the chain's of one head, each read once for all of them.
 type truths struct {
 	node      Pool
-	head      *chain.TipSet
+	at        chain.TipSetKey
 	tickets   map[abi.ChainEpoch]abi.Randomness
 	deadlines map[address.Address][]chain.Deadline
 }
 
 func (m *Messages) truthsAt(head *chain.TipSet) *truths {
-	return &truths{m.Node, head, map[abi.ChainEpoch]abi.Randomness{}, map[address.Address][]chain.Deadline{}}
+	return &truths{m.Node, head.Key(), map[abi.ChainEpoch]abi.Randomness{}, map[address.Address][]chain.Deadline{}}
 }
 
 // hold says whether the chain would still take a post that was built a while ago. Its randomness is that of now as long as the tipset of
@@ -130,7 +160,7 @@ func (t *truths) hold(ctx context.Context, message chain.Message) (err error) {
 	}
 	ticket, known := t.tickets[params.ChainCommitEpoch]
 	if !known {
-		if ticket, err = t.node.CommitRandomness(ctx, params.ChainCommitEpoch, t.head.Key()); err != nil {
+		if ticket, err = t.node.CommitRandomness(ctx, params.ChainCommitEpoch, t.at); err != nil {
 			return err
 		}
 		t.tickets[params.ChainCommitEpoch] = ticket
@@ -140,7 +170,7 @@ func (t *truths) hold(ctx context.Context, message chain.Message) (err error) {
 	}
 	deadlines, known := t.deadlines[message.To]
 	if !known {
-		if deadlines, err = t.node.StateMinerDeadlines(ctx, message.To, t.head.Key()); err != nil {
+		if deadlines, err = t.node.StateMinerDeadlines(ctx, message.To, t.at); err != nil {
 			return err
 		}
 		t.deadlines[message.To] = deadlines
@@ -149,8 +179,12 @@ func (t *truths) hold(ctx context.Context, message chain.Message) (err error) {
 		return fmt.Errorf("the miner has %d deadlines", len(deadlines))
 	}
 	for _, p := range params.Partitions {
-		if posted, err := deadlines[params.Deadline].PostSubmissions.IsSet(p.Index); err != nil || posted {
-			return errors.Join(err, fmt.Errorf("%w: it has a post of partition %d", errOutdated, p.Index))
+		posted, err := deadlines[params.Deadline].PostSubmissions.IsSet(p.Index)
+		switch {
+		case err != nil:
+			return fmt.Errorf("the posts of deadline %d: %w", params.Deadline, err)
+		case posted:
+			return fmt.Errorf("%w: it has a post of partition %d", errOutdated, p.Index)
 		}
 	}
 	return nil

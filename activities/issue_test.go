@@ -31,12 +31,16 @@ func (s standing) WaitEpoch(ctx context.Context, epoch abi.ChainEpoch) (*chain.T
 	return tipset(abi.ChainEpoch(s)), nil
 }
 
-// issuing asks for posts of deadline 1, told apart by their proofs. The node's head is at 112.
-func issuing(t *testing.T, n *node, proofs ...byte) workflows.IssueInput {
+// issueInput asks for posts of partitions of deadline 1, each with another proof. The node's head is at 112.
+func issueInput(t *testing.T, n *node, partitions ...uint64) workflows.IssueInput {
+	t.Helper()
 	in := workflows.IssueInput{From: keyAddress("worker").String(), EpochDuration: 30 * time.Second}
-	for _, proof := range proofs {
+	for i, p := range partitions {
+		params, err := chain.PostParams(chain.Post{Deadline: 1, Partitions: []chain.PostPartition{{Index: p}}, ProofType: n.info.WindowPoStProofType,
+			Proof: []byte{byte(i)}, CommitEpoch: 105, CommitRandomness: n.commit})
+		require.NoError(t, err)
 		r := theRequest()
-		r.Fees, r.Params, r.Expires = post.DefaultFees(), postParams(t, n, 1, proof), 120
+		r.Fees, r.Params, r.Expires = post.DefaultFees(), params, 120
 		in.Wanted = append(in.Wanted, workflows.Wanted{Request: r})
 	}
 	return in
@@ -46,7 +50,7 @@ func TestIssueMessages(t *testing.T) {
 	n := newNode(t)
 	n.nonces[keyAddress("worker")] = 7
 	n.balances = map[address.Address]int64{keyAddress("worker"): 100}
-	in := issuing(t, n, 1, 2)
+	in := issueInput(t, n, 0, 1)
 	in.Held = []post.Held{{Nonce: 7}}
 	out, err := (&activities.Messages{Node: n}).IssueMessages(t.Context(), in)
 	require.NoError(t, err)
@@ -72,7 +76,7 @@ func TestIssueMessages(t *testing.T) {
 
 func TestIssuedWithAQuote(t *testing.T) {
 	n := newNode(t)
-	in := issuing(t, n, 1)
+	in := issueInput(t, n, 0)
 	quoted, err := (&activities.Messages{Node: n}).QuoteMessage(t.Context(), in.Wanted[0].Request)
 	require.NoError(t, err)
 	require.Equal(t, workflows.Quoted{Head: 112, Quote: post.Quote{GasUsed: 4_000_000, Premium: "100", FeeCap: "200"}}, quoted)
@@ -91,7 +95,7 @@ func TestIssuedWithAQuote(t *testing.T) {
 
 func TestIssuedAtItsEpoch(t *testing.T) {
 	n := newNode(t)
-	in := issuing(t, n, 1)
+	in := issueInput(t, n, 0)
 	in.NotBefore, in.EpochDuration = 112, time.Millisecond
 	out, err := (&activities.Messages{Node: n, Heads: standing(112)}).IssueMessages(t.Context(), in)
 	require.NoError(t, err)
@@ -121,7 +125,7 @@ func TestIssuedOnlyIfStillTrue(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
-			in := issuing(t, n, 1)
+			in := issueInput(t, n, 0)
 			in.Wanted[0].Check = true
 			c.change(n)
 			out, err := (&activities.Messages{Node: n}).IssueMessages(t.Context(), in)
@@ -139,10 +143,47 @@ func TestIssuedOnlyIfStillTrue(t *testing.T) {
 	}
 }
 
+// The head that is waited for is one node's, and what is asked is another's.
+func TestIssuedByANodeThatIsBehind(t *testing.T) {
+	n := newNode(t)
+	in := issueInput(t, n, 0)
+	in.NotBefore, in.EpochDuration = 113, time.Millisecond
+	_, err := (&activities.Messages{Node: n, Heads: standing(113)}).IssueMessages(t.Context(), in)
+	retried(t, err)
+	require.ErrorContains(t, err, "the node's head is at epoch 112, before 113")
+}
+
+// What is in the pool already is followed, even if it could not be sent any more.
+func TestAdoptedHoweverLate(t *testing.T) {
+	n := newNode(t)
+	n.height, n.nextNonce = 119, 1
+	in := issueInput(t, n, 0)
+	n.pending = []*chain.SignedMessage{{Message: chain.Message{From: keyAddress("worker"), To: idAddress(1000), Method: 5, Params: in.Wanted[0].Request.Params,
+		Value: abi.NewTokenAmount(0), GasLimit: 1, GasPremium: abi.NewTokenAmount(1), GasFeeCap: abi.NewTokenAmount(1)}}}
+	out, err := (&activities.Messages{Node: n}).IssueMessages(t.Context(), in)
+	require.NoError(t, err)
+	assert.True(t, out.Messages[0].Adopted)
+	n.pending, n.nextNonce = nil, 0
+	out, err = (&activities.Messages{Node: n}).IssueMessages(t.Context(), in)
+	require.NoError(t, err)
+	assert.Contains(t, out.Messages[0].Refused, "too late for a message before epoch 120")
+}
+
+// Two runs of a deadline have grouped its partitions in two ways: estimates that were made before know nothing of the other.
+func TestTwoPostsOfAPartitionAtOnce(t *testing.T) {
+	n := newNode(t)
+	in := issueInput(t, n, 0, 0)
+	out, err := (&activities.Messages{Node: n}).IssueMessages(t.Context(), in)
+	require.NoError(t, err)
+	assert.Empty(t, out.Messages[0].Refused)
+	assert.True(t, out.Messages[1].Outdated)
+	assert.Contains(t, out.Messages[1].Refused, "another post of the same partition is sent with nonce 0")
+}
+
 // One that the node refuses keeps no nonce from the next.
 func TestOneOfSeveralIsRefused(t *testing.T) {
 	n := newNode(t)
-	in := issuing(t, n, 1, 2)
+	in := issueInput(t, n, 0, 1)
 	in.Wanted[0].Request.Params = make([]byte, 64<<10)
 	out, err := (&activities.Messages{Node: n}).IssueMessages(t.Context(), in)
 	require.NoError(t, err)
@@ -152,11 +193,24 @@ func TestOneOfSeveralIsRefused(t *testing.T) {
 	assert.Empty(t, out.Messages[1].Refused)
 }
 
+// A node that does not answer about one message holds up that one alone.
+func TestNodeThatDoesNotAnswerAboutOne(t *testing.T) {
+	n := newNode(t)
+	in := issueInput(t, n, 0, 1)
+	n.fails("GasEstimateGasLimit", errAway)
+	in.Wanted[1].Quote = &post.Quote{GasUsed: 4_000_000, Premium: "100", FeeCap: "200"}
+	out, err := (&activities.Messages{Node: n}).IssueMessages(t.Context(), in)
+	require.NoError(t, err)
+	assert.True(t, out.Messages[0].Later)
+	assert.Equal(t, uint64(0), out.Messages[1].Nonce)
+	assert.NotEmpty(t, out.Messages[1].Signed.Message)
+}
+
 func TestNodeThatIsAwayWhileMessagesAreIssued(t *testing.T) {
 	for _, method := range []string{"ChainHead", "StateGetActor", "MpoolGetNonce", "GasEstimateGasLimit", "GasEstimateMessageGas", "CommitRandomness",
 		"StateMinerDeadlines", "WalletSignMessage"} {
 		n := newNode(t)
-		in := issuing(t, n, 1)
+		in := issueInput(t, n, 0)
 		in.Wanted[0].Check = true
 		n.fails(method, errAway)
 		_, err := (&activities.Messages{Node: n}).IssueMessages(t.Context(), in)

@@ -336,3 +336,35 @@ func TestDialAllRefuses(t *testing.T) {
 	_, err = chain.DialAll(t.Context(), []string{"http://a:1", "tok:http://a:1"}, chain.Options{}, quiet())
 	require.ErrorContains(t, err, "twice")
 }
+
+// What a key names never changes: a node is asked for it once, and a lie about it is not kept.
+func TestATipsetIsReadOnce(t *testing.T) {
+	d := serve(t, time.Hour)
+	bad, err := badnode.Start(d.Ready.FullnodeAPIInfo)
+	require.NoError(t, err)
+	t.Cleanup(bad.Down)
+	n := dial(t, bad.APIInfo(), chain.Options{})
+	genesis, err := n.ChainHead(t.Context())
+	require.NoError(t, err)
+	next := d.Mine()
+
+	bad.Lie("ChainGetTipSet", func(json.RawMessage) json.RawMessage {
+		raw, _ := json.Marshal(genesis)
+		return raw
+	})
+	_, err = n.ChainGetTipSet(t.Context(), next.Key())
+	require.ErrorIs(t, err, chain.ErrAnswer)
+	bad.Lie("ChainGetTipSet", nil)
+	asked := bad.Calls("ChainGetTipSet")
+	for range 3 {
+		got, err := n.ChainGetTipSet(t.Context(), next.Key())
+		require.NoError(t, err)
+		require.Equal(t, next.Height, got.Height)
+	}
+	require.Equal(t, asked+1, bad.Calls("ChainGetTipSet"))
+	for range 2 { // the head is another one every time
+		_, err := n.ChainGetTipSet(t.Context(), nil)
+		require.NoError(t, err)
+	}
+	require.Equal(t, asked+3, bad.Calls("ChainGetTipSet"))
+}

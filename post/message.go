@@ -75,19 +75,19 @@ type Waiting struct {
 }
 
 // NextToIssue are those that wait, by their place, whose messages are to be signed first, in the order in which they were asked for and at most
-// that many, and the epoch from which on. What may be sent at once goes by itself.
-func NextToIssue(waiting []Waiting, most int) (next []int, notBefore abi.ChainEpoch) {
+// that many, and the epoch from which on. At a head, all that may be sent by then are due alike.
+func NextToIssue(waiting []Waiting, most int, head abi.ChainEpoch) (next []int, from abi.ChainEpoch) {
 	for i, w := range waiting {
-		if i == 0 || w.Request.NotBefore < notBefore {
-			notBefore = w.Request.NotBefore
+		if at := max(w.Request.NotBefore, head); i == 0 || at < from {
+			from = at
 		}
 	}
 	for i, w := range waiting {
-		if w.Request.NotBefore == notBefore && len(next) < most {
+		if w.Request.NotBefore <= from && len(next) < most {
 			next = append(next, i)
 		}
 	}
-	return next, notBefore
+	return next, from
 }
 
 // MessageWaits says that a message neither lands nor is replaced any more within its limits. It may still land.

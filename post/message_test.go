@@ -11,23 +11,26 @@ import (
 
 func TestNextToIssue(t *testing.T) {
 	for name, c := range map[string]struct {
+		head      abi.ChainEpoch
 		notBefore []abi.ChainEpoch // of those that wait
 		next      []int
 		from      abi.ChainEpoch
 	}{
-		"nothing waits":                 {},
-		"one":                           {[]abi.ChainEpoch{7}, []int{0}, 7},
-		"two of an epoch":               {[]abi.ChainEpoch{7, 7}, []int{0, 1}, 7},
-		"the earliest, if it came last": {[]abi.ChainEpoch{9, 7, 9, 7}, []int{1, 3}, 7},
-		"what may go at once":           {[]abi.ChainEpoch{9, 0}, []int{1}, 0},
-		"more than go at once":          {[]abi.ChainEpoch{7, 7, 7, 7}, []int{0, 1, 2}, 7},
+		"nothing waits":                   {},
+		"one":                             {5, []abi.ChainEpoch{7}, []int{0}, 7},
+		"two of an epoch":                 {5, []abi.ChainEpoch{7, 7}, []int{0, 1}, 7},
+		"the earliest, if it came last":   {5, []abi.ChainEpoch{9, 7, 9, 7}, []int{1, 3}, 7},
+		"what may go at once":             {5, []abi.ChainEpoch{9, 0}, []int{1}, 5},
+		"more than go at once":            {5, []abi.ChainEpoch{7, 7, 7, 7}, []int{0, 1, 2}, 7},
+		"all that are due, as they came":  {8, []abi.ChainEpoch{7, 9, 0, 8}, []int{0, 2, 3}, 8},
+		"no head is known, and one waits": {0, []abi.ChainEpoch{7}, []int{0}, 7},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var waiting []post.Waiting
 			for _, from := range c.notBefore {
 				waiting = append(waiting, post.Waiting{Request: post.MessageRequest{NotBefore: from}})
 			}
-			next, from := post.NextToIssue(waiting, 3)
+			next, from := post.NextToIssue(waiting, 3, c.head)
 			assert.Equal(t, c.next, next)
 			assert.Equal(t, c.from, from)
 		})

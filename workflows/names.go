@@ -174,7 +174,8 @@ type BuiltPost struct {
 	Params []byte `json:"params,omitempty"`
 	Posted bool   `json:"posted,omitempty"` // all its partitions are posted: nothing to send
 
-	PostedOf []uint64 `json:"posted_of,omitempty"` // some of its partitions are posted, and these; there is no message then
+	Head     abi.ChainEpoch `json:"head,omitzero"`       // at which it was built
+	PostedOf []uint64       `json:"posted_of,omitempty"` // some of its partitions are posted, and these; there is no message then
 }
 
 // Receipt is what the canonical chain says of a message.

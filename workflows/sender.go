@@ -114,7 +114,8 @@ func (s *sender) take(ctx workflow.Context, request post.MessageRequest) {
 	}
 }
 
-// send prepares, signs, records and pushes a new message: in the place of an old one, if one is given.
+// send prepares, signs, records and pushes a new message, in the place of an old one, if one is given: step by step in runs from before messages
+// were issued, and those whose fees are the node's to choose.
 func (s *sender) send(ctx workflow.Context, request post.MessageRequest, old *post.Sent) {
 	if issues(ctx, request) {
 		s.issueNow(ctx, request, old)
@@ -269,12 +270,12 @@ func (s *sender) follow(ctx workflow.Context) error {
 	}
 	target, epoch := s.Head+1, time.Duration(0)
 	if len(s.Waiting) > 0 {
-		_, notBefore := post.NextToIssue(s.Waiting, issueAtOnce)
-		if notBefore <= s.Head+1 {
+		_, from := post.NextToIssue(s.Waiting, issueAtOnce, s.Head)
+		if from <= s.Head+1 {
 			return s.issueWaiting(ctx)
 		}
-		// Whoever else has a message for that epoch has it here by the epoch before, and they are signed together.
-		target, epoch = notBefore-1, s.Waiting[0].Request.EpochDuration
+		// By the epoch before, all that is to be sent then is here and estimated, and is signed together.
+		target, epoch = from-1, s.Waiting[0].Request.EpochDuration
 	}
 	if len(s.Pending) > 0 {
 		target, epoch = s.Head+1, s.Pending[0].Request.EpochDuration

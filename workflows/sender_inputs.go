@@ -55,7 +55,7 @@ type Wanted struct {
 	Check   bool                `json:"check,omitempty"`   // it was built a while ago: only if the chain would still take it
 }
 
-// Issued is what was asked for, in that order, and the head then.
+// Issued is what was asked for, in that order, and the head then. What is missing at the end goes on waiting.
 type Issued struct {
 	Head     abi.ChainEpoch  `json:"head"`
 	Early    bool            `json:"early,omitempty"` // the head is not at NotBefore yet: nothing was done
@@ -73,6 +73,7 @@ type IssuedMessage struct {
 	Refused  string `json:"refused,omitempty"`
 	TooLarge bool   `json:"too_large,omitempty"` // no block has room for it
 	Outdated bool   `json:"outdated,omitempty"`  // the chain has changed since it was built
+	Later    bool   `json:"later,omitempty"`     // the node gave no answer about this one: it goes on waiting
 }
 
 // RepriceInput asks for a message that takes the place of one, with more gas paid for.

@@ -2,49 +2,51 @@ package workflows
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 
+	"github.com/filecoin-project/go-state-types/abi"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"posthaste/post"
 )
 
-// issueAtOnce messages are signed by one activity at most: with their proofs they are 720 KB of its result, of 2 MiB.
+// issueAtOnce messages are signed by one activity at most. With the proofs of the largest that a pool takes its result is 930 KB, of 2 MiB.
 const issueAtOnce = 8
 
-// issues is whether a sender has a message priced, given its nonce and signed in one step, which may wait for the message's epoch. What began
-// before that goes on as it did, as with pricesOf.
+// issues is whether a message is priced, given its nonce and signed in one step, which may wait for the message's epoch. A run that began before
+// there was that goes on as it did, as in pricesOf; but nobody asked it to wait then.
 func issues(ctx workflow.Context, request post.MessageRequest) bool {
-	return pricesOf(ctx, request) && workflow.GetVersion(ctx, "issue", workflow.DefaultVersion, 1) != workflow.DefaultVersion
+	return request.NotBefore > 0 || pricesOf(ctx, request) && workflow.GetVersion(ctx, "issue", workflow.DefaultVersion, 1) != workflow.DefaultVersion
 }
 
-// await has a new message wait to be signed. What its epoch leaves time for is done now: estimating it, which takes longer than all the rest.
+// await has a new message wait to be signed. One that must wait is estimated meanwhile, which takes longer than all the rest.
 func (s *sender) await(ctx workflow.Context, request post.MessageRequest) {
-	waits := post.Waiting{Request: request}
 	at := slices.IndexFunc(s.Waiting, func(w post.Waiting) bool { return w.Request.ID == request.ID })
 	if at >= 0 && bytes.Equal(s.Waiting[at].Request.Params, request.Params) {
 		s.Waiting[at].Request = request // asked once more
 		return
 	}
-	if request.NotBefore > 0 {
-		var quoted Quoted
-		err := workflow.ExecuteActivity(policyQuote.apply(ctx, 0, request.ID), ActivityQuoteMessage, request).Get(ctx, &quoted)
-		switch {
-		case err == nil:
-			s.Head, waits.Quote = max(s.Head, quoted.Head), &quoted.Quote
-		case isTooLarge(err):
-			settled := post.Sent{Request: request}.Settle(post.OutcomeRefused, "estimating it: "+reason(err))
-			settled.TooLarge = true
-			s.settle(ctx, post.Sent{Request: request}, settled)
-			s.unwait(request.ID)
-			return
-		default: // the next tipset may say something else: it is estimated again when it is signed
-			workflow.GetLogger(ctx).Info("a message could not be estimated before its time", "for", request.ID, "error", err)
+	s.unwait(request.ID)
+	s.Waiting = append(s.Waiting, post.Waiting{Request: request})
+	if request.NotBefore > s.Head {
+		workflow.Go(ctx, func(ctx workflow.Context) { s.quote(ctx, request) })
+	}
+}
+
+// quote estimates a message that waits. One that cannot be estimated is when it is signed: the next tipset may say something else.
+func (s *sender) quote(ctx workflow.Context, request post.MessageRequest) {
+	var quoted Quoted
+	if err := workflow.ExecuteActivity(policyQuote.apply(ctx, 0, request.ID), ActivityQuoteMessage, request).Get(ctx, &quoted); err != nil {
+		workflow.GetLogger(ctx).Info("a message could not be estimated before its time", "for", request.ID, "error", err)
+		return
+	}
+	for i, w := range s.Waiting {
+		if w.Request.ID == request.ID && bytes.Equal(w.Request.Params, request.Params) {
+			s.Waiting[i].Quote = &quoted.Quote
 		}
 	}
-	s.unwait(request.ID)
-	s.Waiting = append(s.Waiting, waits)
 }
 
 // unwait takes a request out of those that wait to be signed.
@@ -52,23 +54,24 @@ func (s *sender) unwait(id string) {
 	s.Waiting = slices.DeleteFunc(s.Waiting, func(w post.Waiting) bool { return w.Request.ID == id })
 }
 
-// issueWaiting has messages signed as soon as they may be sent, and pushes them. A request that comes before goes first: it may belong to them.
+// issueWaiting has messages signed as soon as they may be sent, and pushes them.
 func (s *sender) issueWaiting(ctx workflow.Context) error {
-	next, notBefore := post.NextToIssue(s.Waiting, issueAtOnce)
 	var wanted []Wanted
+	next, from := post.NextToIssue(s.Waiting, issueAtOnce, s.Head)
 	for _, i := range next {
-		w := s.Waiting[i]
-		wanted = append(wanted, Wanted{Request: w.Request, Quote: w.Quote, ShortOf: s.shortOf(w.Request), Check: w.Request.NotBefore > 0})
+		wanted = append(wanted, s.wanted(s.Waiting[i]))
 	}
 	waiting, stop := workflow.WithCancel(ctx)
 	defer stop()
 	future := s.issue(waiting, wanted)
-	if notBefore > s.Head {
+	for from > s.Head && !future.IsReady() {
 		if err := workflow.Await(ctx, func() bool { return future.IsReady() || s.requests.Len() > 0 }); err != nil {
 			return err
 		}
-		if !future.IsReady() {
-			return nil
+		s.drain()
+		now := func(r post.MessageRequest) bool { return r.NotBefore < from }
+		if !future.IsReady() && slices.ContainsFunc(s.Queue, now) {
+			return nil // that one first; what waits is asked for again
 		}
 	}
 	var issued Issued
@@ -79,15 +82,22 @@ func (s *sender) issueWaiting(ctx workflow.Context) error {
 	followed := len(s.Pending) > 0
 	s.Head = max(s.Head, issued.Head)
 	if err != nil || !issued.Early {
-		for _, w := range wanted {
-			s.unwait(w.Request.ID)
-		}
 		s.dispatch(ctx, wanted, issued, err, nil)
 	}
-	if followed { // what was on its way is not kept waiting
-		s.look(ctx)
+	if _, from = post.NextToIssue(s.Waiting, issueAtOnce, s.Head); followed && (len(s.Waiting) == 0 || from > s.Head) {
+		s.look(ctx) // what was on its way is not kept waiting
 	}
 	return nil
+}
+
+// wanted is a message that waits as it is asked for. An estimate knows nothing of what was sent after it was made: beside another message of
+// the same deadline it is made again, and sees that one in the pool.
+func (s *sender) wanted(w post.Waiting) Wanted {
+	out := Wanted{Request: w.Request, Quote: w.Quote, ShortOf: s.shortOf(w.Request), Check: w.Request.NotBefore > 0}
+	if slices.ContainsFunc(s.Pending, func(p post.Sent) bool { return p.Request.ReplyTo == w.Request.ReplyTo }) {
+		out.Quote = nil
+	}
+	return out
 }
 
 // issueNow has one message signed and pushes it: in the place of an old one, if one is given.
@@ -100,60 +110,61 @@ func (s *sender) issueNow(ctx workflow.Context, request post.MessageRequest, old
 	var issued Issued
 	err := s.issue(ctx, []Wanted{wanted}).Get(ctx, &issued)
 	s.Head = max(s.Head, issued.Head)
-	s.dispatch(ctx, []Wanted{{Request: request}}, issued, err, old)
+	s.dispatch(ctx, []Wanted{wanted}, issued, err, old)
 }
 
 // issue begins to have messages signed.
 func (s *sender) issue(ctx workflow.Context, wanted []Wanted) workflow.Future {
-	first := wanted[0].Request
-	within := s.within(first)
-	for _, w := range wanted[1:] {
-		within = max(within, s.within(w.Request))
+	within, from := s.within(wanted[0].Request), abi.ChainEpoch(0)
+	for _, w := range wanted {
+		within, from = max(within, s.within(w.Request)), max(from, w.Request.NotBefore)
 	}
-	in := IssueInput{From: s.From, NotBefore: first.NotBefore, EpochDuration: first.EpochDuration, Held: s.held(), Wanted: wanted}
-	return workflow.ExecuteActivity(policyIssue.apply(ctx, within, first.ID), ActivityIssueMessages, in)
+	in := IssueInput{From: s.From, NotBefore: from, EpochDuration: wanted[0].Request.EpochDuration, Held: s.held(), Wanted: wanted}
+	return workflow.ExecuteActivity(policyIssue.apply(ctx, within, fmt.Sprintf("%d of them, %s first", len(wanted), wanted[0].Request.ID)), ActivityIssueMessages, in)
 }
 
-// dispatch pushes what was signed, all at once, and answers who asked for the rest.
+// dispatch pushes what was signed, all at once, and answers who asked for what was refused. What is neither goes on waiting.
 func (s *sender) dispatch(ctx workflow.Context, wanted []Wanted, issued Issued, err error, old *post.Sent) {
-	var signed []post.Sent
-	var pushes []workflow.Future
+	type push struct {
+		sent post.Sent
+		done workflow.Future
+	}
+	var pushes []push
+	var refused []post.MessageSettled
 	for i, w := range wanted {
-		if err != nil || i >= len(issued.Messages) || issued.Messages[i].Refused != "" {
+		m := IssuedMessage{}
+		switch {
+		case err != nil:
+			m = IssuedMessage{Refused: "preparing it: " + reason(err), TooLarge: isTooLarge(err)}
+		case i >= len(issued.Messages) || issued.Messages[i].Later:
 			continue
+		default:
+			m = issued.Messages[i]
 		}
-		m := issued.Messages[i]
+		s.unwait(w.Request.ID)
 		sent := post.Sent{
 			Request: w.Request, Nonce: m.Nonce, Message: m.Signed.Message, Signed: m.Signed.Bytes, Pushed: s.Head, First: s.Head, Offered: s.Head,
 			Gas: m.Gas, Before: m.Before,
 		}
 		switch {
+		case m.Refused != "":
+			settled := sent.Settle(post.OutcomeRefused, m.Refused)
+			settled.TooLarge, settled.Outdated = m.TooLarge, m.Outdated
+			refused = append(refused, settled)
+			continue
 		case m.Adopted:
 			workflow.GetLogger(ctx).Info("a message that was sent already is followed", "message", sent.Message, "for", w.Request.ID)
 		case old != nil && old.Nonce == sent.Nonce:
 			sent.Before = old.CIDs()
 		}
-		signed, pushes = append(signed, sent), append(pushes, s.startPush(ctx, sent))
+		pushes = append(pushes, push{sent, s.startPush(ctx, sent)})
 	}
-	for i, sent := range signed {
-		s.hasPushed(ctx, sent, pushes[i].Get(ctx, nil))
+	for _, settled := range refused {
+		at := slices.IndexFunc(wanted, func(w Wanted) bool { return w.Request.ID == settled.ID })
+		s.settle(ctx, post.Sent{Request: wanted[at].Request}, settled)
+		s.abandon(old, wanted[at].Request)
 	}
-	for i, w := range wanted {
-		sent, why := post.Sent{Request: w.Request}, IssuedMessage{}
-		switch {
-		case err != nil:
-			why = IssuedMessage{Refused: "preparing it: " + reason(err), TooLarge: isTooLarge(err)}
-		case i >= len(issued.Messages):
-			why.Refused = "it was not prepared"
-		default:
-			why = issued.Messages[i]
-		}
-		if why.Refused == "" {
-			continue
-		}
-		settled := sent.Settle(post.OutcomeRefused, why.Refused)
-		settled.TooLarge, settled.Outdated = why.TooLarge, why.Outdated
-		s.settle(ctx, sent, settled)
-		s.abandon(old, w.Request)
+	for _, p := range pushes {
+		s.hasPushed(ctx, p.sent, p.done.Get(ctx, nil))
 	}
 }

@@ -2,6 +2,7 @@ package workflows_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
 
 	"posthaste/post"
 	"posthaste/workflows"
@@ -58,18 +60,6 @@ func TestMessageThatCannotBeEstimatedYetIsWhenItIsSigned(t *testing.T) {
 	require.Len(t, s.quoted, 1)
 }
 
-func TestTooLargeIsSaidBeforeItsEpoch(t *testing.T) {
-	s := newSending(t)
-	s.quote = func(post.MessageRequest) error {
-		return temporal.NewNonRetryableApplicationError("ran out of gas", workflows.ErrorTooLarge, nil)
-	}
-	s.ask(time.Second, early("a", 104))
-	s.start()
-	require.Equal(t, abi.ChainEpoch(100), s.head, "there is time to split it")
-	require.Len(t, s.answers, 1)
-	require.True(t, s.answers[0].TooLarge)
-}
-
 func TestMessageThatIsOutdatedAtItsEpochIsNotSigned(t *testing.T) {
 	s := newSending(t)
 	s.outdated = true
@@ -114,6 +104,45 @@ func TestWhatTakesThePlaceOfAMessageThatWaits(t *testing.T) {
 	s.askAt(102, second)
 	s.start()
 	require.Equal(t, []string{"b nonce 0"}, s.signed)
+	require.Equal(t, abi.ChainEpoch(110), s.firstAt["b nonce 0"], "and waits as that did")
+}
+
+// A run that began before messages could wait has no version of it; what asks it to wait still waits.
+func TestARunFromBeforeMessagesCouldWait(t *testing.T) {
+	s := newSending(t)
+	s.env.OnGetVersion("issue", workflow.DefaultVersion, workflow.Version(1)).Return(workflow.DefaultVersion)
+	s.env.OnGetVersion("fees", workflow.DefaultVersion, workflow.Version(1)).Return(workflow.Version(1))
+	s.ask(time.Second, priced("a"))
+	s.ask(time.Hour, early("b", 110))
+	s.start()
+	require.Equal(t, []string{"a nonce 0", "b nonce 1"}, s.signed)
+	require.Len(t, s.issues, 1)
+	require.Equal(t, abi.ChainEpoch(110), s.firstAt["b nonce 1"])
+}
+
+// The node does not answer about one of them: the others go, and it is asked about again.
+func TestOneThatTheNodeDoesNotAnswerAboutGoesOnWaiting(t *testing.T) {
+	s := newSending(t)
+	s.later["a"] = 2
+	s.ask(time.Second, early("a", 104))
+	s.ask(time.Second, early("b", 104))
+	s.start()
+	require.Equal(t, []string{"b nonce 0", "a nonce 1"}, s.signed)
+	require.Equal(t, []post.Outcome{post.OutcomeLanded, post.OutcomeLanded}, s.outcomes())
+}
+
+// Beside a message of the same deadline that has not landed an estimate from before that is worth nothing.
+func TestEstimatedAgainBesideAnotherMessageOfTheDeadline(t *testing.T) {
+	s := newSending(t)
+	s.landable = func(m string) bool { return s.head > 112 }
+	first, second := priced("a"), early("b", 106)
+	second.ReplyTo = first.ReplyTo
+	s.ask(time.Second, second)
+	s.askAt(102, first)
+	s.start()
+	require.Equal(t, []string{"b"}, s.quoted)
+	require.Equal(t, "b", s.issues[1].Wanted[0].Request.ID)
+	require.Nil(t, s.issues[1].Wanted[0].Quote)
 }
 
 func TestMessagesThatWaitGoOnInTheNextRun(t *testing.T) {
@@ -138,13 +167,21 @@ func TestDaemonsThatDieWhileMessagesWait(t *testing.T) {
 	require.Equal(t, []post.Outcome{post.OutcomeLanded, post.OutcomeLanded}, s.outcomes())
 }
 
-func TestAPushThatIsRefusedConcernsThatMessageAlone(t *testing.T) {
+// The others were pushed beside it, and are behind a nonce that is missing until that is filled.
+func TestAPushThatIsRefusedBesideOthers(t *testing.T) {
 	s := newSending(t)
 	s.push = func(times int) error {
 		if times == 1 {
 			return temporal.NewNonRetryableApplicationError("not enough funds", workflows.ErrorRefused, nil)
 		}
 		return nil
+	}
+	s.landable = func(m string) bool { // in the order of their nonces
+		filled := false
+		for name := range s.firstAt {
+			filled = filled || strings.HasPrefix(name, "gap-0/")
+		}
+		return filled
 	}
 	s.ask(time.Second, early("a", 104))
 	s.ask(time.Second, early("b", 104))

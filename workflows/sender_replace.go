@@ -75,7 +75,11 @@ func (s *sender) stuck(ctx workflow.Context, sent *post.Sent, why string) {
 func (s *sender) supersede(ctx workflow.Context, request post.MessageRequest) {
 	s.unwait(request.Replaces)
 	old, found := s.forget(request.Replaces)
-	if !found {
+	switch {
+	case !found && issues(ctx, request):
+		s.await(ctx, request)
+		return
+	case !found:
 		s.send(ctx, request, nil)
 		return
 	}

@@ -51,11 +51,12 @@ type sending struct {
 	quote    func(r post.MessageRequest) error
 	quoted   []string // requests
 	issues   []workflows.IssueInput
-	outdated bool // what was built before its time is not true any more
+	later    map[string]int // how often the node does not answer about a message
+	outdated bool           // what was built before its time is not true any more
 }
 
 func newSending(t *testing.T) *sending {
-	s := &sending{T: t, head: 100, landAfter: 2, pushed: map[string]int{}, firstAt: map[string]abi.ChainEpoch{}, lost: map[string]bool{}, exit: map[string]int64{}, at: map[abi.ChainEpoch]func(){}}
+	s := &sending{T: t, head: 100, landAfter: 2, pushed: map[string]int{}, firstAt: map[string]abi.ChainEpoch{}, lost: map[string]bool{}, exit: map[string]int64{}, at: map[abi.ChainEpoch]func(){}, later: map[string]int{}}
 	s.landable = func(string) bool { return true }
 	s.prepare = func(post.MessageRequest) error { return nil }
 	s.quote = func(post.MessageRequest) error { return nil }
@@ -125,6 +126,11 @@ func newSending(t *testing.T) *sending {
 		}
 		s.issues = append(s.issues, in)
 		for _, w := range in.Wanted {
+			if s.later[w.Request.ID] > 0 {
+				s.later[w.Request.ID]--
+				out.Messages = append(out.Messages, workflows.IssuedMessage{Later: true})
+				continue
+			}
 			prepared, err := prepare(workflows.PrepareInput{Request: w.Request, Priced: true, Held: in.Held, ShortOf: w.ShortOf, At: w.At})
 			var application *temporal.ApplicationError
 			if late := w.Request.TooLate(s.head); late != "" {

@@ -65,7 +65,7 @@ func (d *deadline) timeToRead(ctx workflow.Context) time.Duration {
 // failed or was lost, until it is deep enough. An error means that the deadline closed first.
 func (d *deadline) submit(ctx, open workflow.Context, b *batch, proof post.Proof) (verdict, error) {
 	from := d.Open + d.settings.SubmitConfidence
-	if readies(ctx) {
+	if d.readies(ctx) {
 		from = min(from, d.Open+1) // at Open itself an estimate may be of the epoch before
 	}
 	if err := d.awaitEpoch(open, from); err != nil {
@@ -113,9 +113,9 @@ func (d *deadline) submit(ctx, open workflow.Context, b *batch, proof post.Proof
 }
 
 // readies is whether a message is built and estimated before it may be sent, so that then it only has to be signed. Deadlines from before that
-// build it when it may be sent.
-func readies(ctx workflow.Context) bool {
-	return workflow.GetVersion(ctx, "ready early", workflow.DefaultVersion, 1) != workflow.DefaultVersion
+// build it when it may be sent, and so do those whose fees are the node's to choose: their messages are sent step by step.
+func (d *deadline) readies(ctx workflow.Context) bool {
+	return d.settings.Fees != (post.Fees{}) && workflow.GetVersion(ctx, "ready early", workflow.DefaultVersion, 1) != workflow.DefaultVersion
 }
 
 // builtAs is the type of the error that building a message ended with, if it says what to do.
@@ -147,7 +147,7 @@ func (d *deadline) requestFor(b *batch, message BuiltPost) post.MessageRequest {
 	if b.earlier != nil {
 		request.Replaces = b.earlier.ID
 	}
-	if from := d.Open + d.settings.SubmitConfidence; d.head < from {
+	if from := d.Open + d.settings.SubmitConfidence; d.head < from && d.settings.Fees != (post.Fees{}) {
 		request.NotBefore = from
 	}
 	return request
@@ -166,6 +166,9 @@ func (d *deadline) build(ctx workflow.Context, b *batch, proof post.Proof) (Buil
 	}
 	var message BuiltPost
 	err := d.run(policyChainRead.apply(ctx, d.timeToRead(ctx), b.summary()), ActivityBuildPost, &message, in)
+	if message.Head > 0 {
+		d.sawHead(ctx, message.Head)
+	}
 	return message, err
 }
 

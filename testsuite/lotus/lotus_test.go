@@ -67,6 +67,19 @@ func TestInterleaved(t *testing.T) {
 	require.Equal(t, 1, outcome.Figures.Skipped)
 }
 
+// The miner gets sectors while posthaste runs: a deadline has a partition more than the last time that anybody looked, and its files are new in the
+// store. They are proven the first time that they are asked for, and that gives them their power.
+func TestGrown(t *testing.T) {
+	needsChain(t)
+	const sectors = 96 // one partition of two in each deadline; the actor fills those without first, which are a period away
+	outcome := run(t, 8, lotus.Options{
+		Epoch: 150 * time.Millisecond, Sectors: sectors, Added: 12, Daemons: 1, Workers: 1, Cards: 2, Nodes: 2,
+		Plan: func(s period.Shape) period.Plan { return period.Grown(s, sectors) },
+	})
+	require.NotZero(t, outcome.Plan.Deadlines, "no deadline has got any")
+	require.NotEqual(t, outcome.Figures.Power.Now, outcome.Figures.Power.Start, "the judge has looked by how much")
+}
+
 // Every kind of fault, drawn from the seed, for a whole period whose epochs are long enough that a worker may be lost in the middle of
 // a proof.
 func TestSoak(t *testing.T) {

@@ -27,12 +27,14 @@ type Options struct {
 	Sectors int           // 192: two partitions of two in nearly every deadline
 	// Interleaved is how many deadlines have partitions whose sectors are not in the order of their numbers.
 	Interleaved int
-	Deadlines   int // 0: a whole proving period with what Plan adds
-	Daemons     int
-	Workers     int
-	Cards       int // of each worker
-	Nodes       int
-	Policy      []string // lines of [policy]
+	// Added is how many sectors come onto the chain when posthaste is running.
+	Added     int
+	Deadlines int // 0: a whole proving period with what Plan adds
+	Daemons   int
+	Workers   int
+	Cards     int // of each worker
+	Nodes     int
+	Policy    []string // lines of [policy]
 	// Plan says what goes wrong; nil: nothing.
 	Plan func(period.Shape) period.Plan
 	// Say gets a line of what is done, as it is done.
@@ -145,6 +147,11 @@ func (r *run) start(ctx context.Context) error {
 	if r.miner, err = address.NewFromString(r.rig.Miners()[0]); err != nil {
 		return fmt.Errorf("the chain's miner: %w", err)
 	}
+	if r.Added > 0 {
+		if err := r.rig.Control(ctx, "/sectors/add", map[string]int{"count": r.Added}, nil); err != nil {
+			return err
+		}
+	}
 	if err := r.look(ctx); err != nil {
 		return fmt.Errorf("asking the chain for its deadlines: %w", err)
 	}
@@ -220,6 +227,13 @@ func (r *run) follow() error {
 // await waits for the last deadline to be over, and gives what the chain says then.
 func (r *run) await(ctx context.Context, clockEnded <-chan error) (period.Trial, error) {
 	trial := period.Trial{Wanted: r.window, Size: sectorSize}
+	for _, partitions := range r.shape.Sectors[:min(len(r.window), len(r.shape.Sectors))] {
+		for _, sector := range slices.Concat(partitions...) {
+			if sector >= uint64(r.Sectors) {
+				trial.Added++
+			}
+		}
+	}
 	end := r.window[len(r.window)-1].Close
 	// Its last disputes are answered within a few epochs; a chain that has not done so by then is judged as it is.
 	const patience = 60

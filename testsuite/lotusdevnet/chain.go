@@ -20,6 +20,7 @@ import (
 	"github.com/filecoin-project/lotus/api/v1api"
 	"github.com/filecoin-project/lotus/build"
 	"github.com/filecoin-project/lotus/build/buildconstants"
+	"github.com/filecoin-project/lotus/chain/stmgr"
 	"github.com/filecoin-project/lotus/chain/types"
 	"github.com/filecoin-project/lotus/chain/wallet/key"
 	"github.com/filecoin-project/lotus/itests/kit"
@@ -78,7 +79,8 @@ func run(ctx context.Context, t *testing.T, opts options.Options, rpc net.Listen
 	others, err := key.GenerateKey(types.KTBLS)
 	require.NoError(t, err)
 	keys, lotus := &controlKeys{own: map[string]address.Address{}}, new(control.Count)
-	nodes, miner, err := network(ctx, t, opts, others, keys, lotus, rpc)
+	grown := &additions{log: log}
+	nodes, miner, err := network(ctx, t, opts, others, keys, lotus, grown, rpc)
 	require.NoError(t, err)
 	first := nodes[0]
 
@@ -109,6 +111,9 @@ func run(ctx context.Context, t *testing.T, opts options.Options, rpc net.Listen
 	c := &chain{
 		mining: mined, nodes: nodes, ledger: f.ledger, shutdown: cancel, turns: opts.Turns, lotus: lotus,
 		store: store.New(miner.PresealDir, filepath.Join(opts.Scratch(), "aside"), id),
+		grower: &grower{
+			mining: mined, additions: grown, node: first, miner: miner.ActorAddr, worker: miner.OwnerKey.Address, dir: miner.PresealDir,
+		},
 	}
 	serve(t, l, c.handler())
 
@@ -162,7 +167,7 @@ func abandon(t *testing.T, opts options.Options) {
 }
 
 // network makes a network of full nodes, connected to each other, and one miner, whose sectors are there at genesis.
-func network(ctx context.Context, t *testing.T, opts options.Options, others *key.Key, keys *controlKeys, lotus *control.Count, rpc net.Listener) ([]*fullNode, *kit.TestMiner, error) {
+func network(ctx context.Context, t *testing.T, opts options.Options, others *key.Key, keys *controlKeys, lotus *control.Count, grown *additions, rpc net.Listener) ([]*fullNode, *kit.TestMiner, error) {
 	// Otherwise the miner would ask for the official parameters, and fetch them.
 	build.DisableBuiltinAssets = true
 	// The beacon of a test network is local; looking up drand's relays would only wait for the resolver.
@@ -173,7 +178,7 @@ func network(ctx context.Context, t *testing.T, opts options.Options, others *ke
 		func() (*wdpost.WindowPoStScheduler, error) { return nil, nil }))
 	ens, clients, miner := kit.NewEnsemble(t, kit.Account(others, abi.TokenAmount(types.MustParseFIL(crowdBalance)))), make([]kit.TestFullNode, opts.Nodes), new(kit.TestMiner)
 	for i := range clients {
-		ens.FullNode(&clients[i], noRelays, kit.F3Disabled())
+		ens.FullNode(&clients[i], noRelays, kit.F3Disabled(), kit.ConstructorOpts(node.Override(new(stmgr.Executor), grown.executor())))
 	}
 	if opts.Turns {
 		poster = lotusPoster(ctx, t, &clients[0], keys, lotus)

@@ -22,6 +22,7 @@ type chain struct {
 	mining   *mining
 	nodes    []*fullNode
 	store    *store.Store
+	grower   *grower
 	ledger   *report.Ledger
 	shutdown context.CancelFunc
 	turns    bool
@@ -190,6 +191,7 @@ func (c *chain) spoil(mux *http.ServeMux) {
 		}
 		return sectorsAnswer{sectors, c.store.Spoiled()}, err
 	}
+	control.Command(mux, "/sectors/add", c.grower.add)
 	control.Command(mux, "/sectors/hide", func(_ context.Context, ask sectorsAsk) (sectorsAnswer, error) {
 		return done(ask.Sectors, c.store.Hide(ask.Sectors))
 	})

@@ -34,6 +34,7 @@ func (f Injected) Line() string {
 type Trial struct {
 	Wanted []Window // deadlines that had to be proven, oldest first
 	Size   uint64   // bytes of a sector
+	Added  uint64   // sectors of these deadlines that came after the power at the start was read: proven, they add to it
 	Faults []Injected
 	Report Report
 	Said   []Said // what posthaste says came of these deadlines
@@ -306,7 +307,8 @@ func (j *judging) holdings(deadlines []Deadline) {
 		return
 	}
 	lacks := new(big.Int).Mul(new(big.Int).SetUint64(away), new(big.Int).SetUint64(j.Size))
-	want := new(big.Int).Sub(start, lacks)
+	gained := new(big.Int).Mul(new(big.Int).SetUint64(j.Added), new(big.Int).SetUint64(j.Size))
+	want := new(big.Int).Add(new(big.Int).Sub(start, lacks), gained)
 	j.say(want.Cmp(now) != 0, "the power is %s bytes, was %s at the start and should be %s", now, start, want)
-	j.say(away == 0 && j.Power.QualityNow != j.Power.QualityStart, "the power by quality is %s, and was %s", j.Power.QualityNow, j.Power.QualityStart)
+	j.say(away == 0 && j.Added == 0 && j.Power.QualityNow != j.Power.QualityStart, "the power by quality is %s, and was %s", j.Power.QualityNow, j.Power.QualityStart)
 }

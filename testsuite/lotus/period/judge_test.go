@@ -130,8 +130,12 @@ func TestJudge(t *testing.T) {
 		"a reorg that did not cross Open":                  {reorged, func(t *period.Trial) { t.Faults[0].Reorg.Fork = window(1).Open }, "does not cross"},
 		"a reorg of which nothing is known":                {reorged, func(t *period.Trial) { t.Faults[0].Reorg = nil }, "did not say"},
 		"there was a block at Open":                        {empty, func(t *period.Trial) { t.Report.NullRounds = nil }, "has a block"},
-		"a fault could not be done":                        {empty, func(t *period.Trial) { t.Faults[0].Failed = "404" }, "could not be done: 404"},
-		"a fault was never over":                           {hidden, func(t *period.Trial) { t.Faults[0].Ended = 0 }, "never over"},
+		"sectors came and were proven": {quiet, func(t *period.Trial) {
+			t.Added, t.Report.Power.Now, t.Report.Power.QualityNow = 2, "397312", "397312"
+		}, ""},
+		"sectors came and have no power": {quiet, func(t *period.Trial) { t.Added = 2 }, "should be 397312"},
+		"a fault could not be done":      {empty, func(t *period.Trial) { t.Faults[0].Failed = "404" }, "could not be done: 404"},
+		"a fault was never over":         {hidden, func(t *period.Trial) { t.Faults[0].Ended = 0 }, "never over"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			trial := c.of()

@@ -67,6 +67,16 @@ func Interleaved(s Shape) Plan {
 	return p
 }
 
+// Grown plans for a miner that has got sectors with this number and higher ones, up to the first deadline that has any; without, for none.
+func Grown(s Shape, from uint64) Plan {
+	for i, partitions := range s.Sectors {
+		if slices.Max(slices.Concat(partitions...)) >= from {
+			return Plan{Deadlines: i + 1}
+		}
+	}
+	return Plan{}
+}
+
 // interleave says whether partitions have sectors that, put in order, would not keep to their partitions.
 func interleave(partitions [][]uint64) bool {
 	var all []uint64

@@ -53,6 +53,12 @@ func TestWholeOfSomeKinds(t *testing.T) {
 	assert.Len(t, period.Whole(1, shape(period.SectorHidden)).Faults, 1)
 }
 
+func TestGrown(t *testing.T) {
+	s := shape()
+	assert.Equal(t, period.Plan{Deadlines: 3}, period.Grown(s, 8))
+	assert.Zero(t, period.Grown(s, 1000))
+}
+
 func TestInterleaved(t *testing.T) {
 	s := shape()
 	assert.Zero(t, period.Interleaved(s))
