@@ -265,32 +265,29 @@ func (s *sender) startPush(ctx workflow.Context, sent post.Sent) workflow.Future
 // follow waits for what comes first: a request, the epoch of messages that wait to be signed, or the next tipset, at which it looks after what
 // is pending.
 func (s *sender) follow(ctx workflow.Context) error {
-	if len(s.Pending)+len(s.Waiting) == 0 {
+	switch _, from := post.NextToIssue(s.Waiting, issueAtOnce, s.Head); {
+	case len(s.Waiting) > 0 && from <= s.Head+1:
+		return s.issueWaiting(ctx)
+	case len(s.Pending) > 0:
+		return s.pass(ctx, s.Head+1, s.Pending[0].Request.EpochDuration)
+	case len(s.Waiting) > 0:
+		// By the epoch before, all that is to be sent then is here and estimated, and is signed together.
+		return s.pass(ctx, from-1, s.Waiting[0].Request.EpochDuration)
+	default:
 		return workflow.Await(ctx, func() bool { return s.requests.Len() > 0 })
 	}
-	target, epoch := s.Head+1, time.Duration(0)
-	if len(s.Waiting) > 0 {
-		_, from := post.NextToIssue(s.Waiting, issueAtOnce, s.Head)
-		if from <= s.Head+1 {
-			return s.issueWaiting(ctx)
-		}
-		// By the epoch before, all that is to be sent then is here and estimated, and is signed together.
-		target, epoch = from-1, s.Waiting[0].Request.EpochDuration
-	}
-	if len(s.Pending) > 0 {
-		target, epoch = s.Head+1, s.Pending[0].Request.EpochDuration
-	}
+}
+
+// pass lets the chain go on to an epoch, or until there is a request, which comes first.
+func (s *sender) pass(ctx workflow.Context, target abi.ChainEpoch, epoch time.Duration) error {
 	waiting, stop := workflow.WithCancel(ctx)
 	defer stop()
 	in := AwaitInput{Target: target, EpochDuration: epoch}
-	next := workflow.ExecuteActivity(policyAwaitEpoch.apply(waiting, 0, "next tipset"), ActivityAwaitEpoch, in)
-	if err := workflow.Await(ctx, func() bool { return next.IsReady() || s.requests.Len() > 0 }); err != nil {
+	there := workflow.ExecuteActivity(policyAwaitEpoch.apply(waiting, 0, fmt.Sprintf("epoch %d", target)), ActivityAwaitEpoch, in)
+	if err := workflow.Await(ctx, func() bool { return there.IsReady() || s.requests.Len() > 0 }); err != nil || !there.IsReady() {
 		return err
 	}
-	if !next.IsReady() {
-		return nil // the request first
-	}
-	if err := next.Get(ctx, &s.Head); err != nil {
+	if err := there.Get(ctx, &s.Head); err != nil {
 		return err
 	}
 	s.look(ctx)

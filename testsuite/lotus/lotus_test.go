@@ -26,6 +26,31 @@ var (
 	results = flag.String("json", "", "a file for the figures as JSON")
 )
 
+// The sectors of a deadline's partitions are not in the order of their numbers, as of a miner who has terminated some and compacted, and both
+// partitions go into one message: the chain cuts the union of their sectors elsewhere than the partitions are cut. Once a sector of the first is gone.
+func TestInterleaved(t *testing.T) {
+	needsChain(t)
+	outcome := run(t, 7, lotus.Options{
+		Epoch: 150 * time.Millisecond, Sectors: 192, Interleaved: 2, Daemons: 1, Workers: 1, Cards: 2, Nodes: 1, Policy: []string{"partitions_per_post = 2"},
+		Plan: period.Interleaved,
+	})
+	require.NotZero(t, outcome.Plan.Deadlines, "the chain has no such deadline")
+	require.Equal(t, 1, outcome.Figures.Skipped)
+}
+
+// The miner gets sectors while posthaste runs: a deadline has a partition more than the last time that anybody looked, and its files are new in the
+// store. They are proven the first time that they are asked for, and that gives them their power.
+func TestGrown(t *testing.T) {
+	needsChain(t)
+	const sectors = 96 // one partition of two in each deadline; the actor fills those without first, which are a period away
+	outcome := run(t, 8, lotus.Options{
+		Epoch: 150 * time.Millisecond, Sectors: sectors, Added: 12, Daemons: 1, Workers: 1, Cards: 2, Nodes: 2,
+		Plan: func(s period.Shape) period.Plan { return period.Grown(s, sectors) },
+	})
+	require.NotZero(t, outcome.Plan.Deadlines, "no deadline has got any")
+	require.NotEqual(t, outcome.Figures.Power.Now, outcome.Figures.Power.Start, "the judge has looked by how much")
+}
+
 // A whole proving period in which things go wrong that an operator's machines do go through in one: whatever could be proven is posted,
 // once, and stands.
 func TestPeriod(t *testing.T) {
@@ -53,31 +78,6 @@ func TestTogether(t *testing.T) {
 			return period.Whole(*seed, s).First(5)
 		},
 	})
-}
-
-// The sectors of a deadline's partitions are not in the order of their numbers, as of a miner who has terminated some and compacted, and both
-// partitions go into one message: the chain cuts the union of their sectors elsewhere than the partitions are cut. Once a sector of the first is gone.
-func TestInterleaved(t *testing.T) {
-	needsChain(t)
-	outcome := run(t, 7, lotus.Options{
-		Epoch: 150 * time.Millisecond, Sectors: 192, Interleaved: 2, Daemons: 1, Workers: 1, Cards: 2, Nodes: 1, Policy: []string{"partitions_per_post = 2"},
-		Plan: period.Interleaved,
-	})
-	require.NotZero(t, outcome.Plan.Deadlines, "the chain has no such deadline")
-	require.Equal(t, 1, outcome.Figures.Skipped)
-}
-
-// The miner gets sectors while posthaste runs: a deadline has a partition more than the last time that anybody looked, and its files are new in the
-// store. They are proven the first time that they are asked for, and that gives them their power.
-func TestGrown(t *testing.T) {
-	needsChain(t)
-	const sectors = 96 // one partition of two in each deadline; the actor fills those without first, which are a period away
-	outcome := run(t, 8, lotus.Options{
-		Epoch: 150 * time.Millisecond, Sectors: sectors, Added: 12, Daemons: 1, Workers: 1, Cards: 2, Nodes: 2,
-		Plan: func(s period.Shape) period.Plan { return period.Grown(s, sectors) },
-	})
-	require.NotZero(t, outcome.Plan.Deadlines, "no deadline has got any")
-	require.NotEqual(t, outcome.Figures.Power.Now, outcome.Figures.Power.Start, "the judge has looked by how much")
 }
 
 // Every kind of fault, drawn from the seed, for a whole period whose epochs are long enough that a worker may be lost in the middle of

@@ -2,6 +2,7 @@
 package trial
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -28,7 +29,39 @@ func TestControlPort(t *testing.T) {
 	t.Run("the others can take the chain of the one that was cut off", n.splitAndFollow)
 	t.Run("a stopped node is away, and the other is not", n.away)
 	t.Run("sectors are hidden and put back", n.sectors)
+	t.Run("added sectors are on every node, also after a reorg", n.grown)
 	t.Run("owner, worker and control address are three", n.addresses)
+}
+
+func (n *network) grown(t *testing.T) {
+	n = n.in(t)
+	live := func(node int) (numbers []uint64) {
+		var all []struct{ SectorNumber uint64 }
+		n.call(node, &all, "StateMinerSectors", "f01000", nil, []cid{})
+		for _, s := range all {
+			numbers = append(numbers, s.SectorNumber)
+		}
+		return numbers
+	}
+	before := live(0)
+	var answer struct {
+		Sectors []struct{ Sector, Deadline, Partition uint64 }
+	}
+	n.do("/sectors/add", map[string]any{"count": 3}, &answer)
+	require.Len(t, answer.Sectors, 3)
+	for i, s := range answer.Sectors {
+		require.EqualValues(t, len(before)+i, s.Sector)
+		require.FileExists(t, filepath.Join(n.store, "sealed", fmt.Sprintf("s-t01000-%d", s.Sector)))
+	}
+	for node := range n.nodes {
+		n.until("a node has them", func() bool { return len(live(node)) == len(before)+3 })
+	}
+	head := n.head(0).Height
+	n.do("/reorg", map[string]any{"epochs": 6}, nil)
+	n.until("the new branch has grown past the old one", func() bool { return n.head(0).Height > head+12 })
+	for node := range n.nodes {
+		require.Len(t, live(node), len(before)+3)
+	}
 }
 
 // in is the network for a part of the test.
