@@ -43,7 +43,10 @@ func TestReplay(t *testing.T) {
 
 // A daemon may die after each event of a sender's history: the next one begins with all that was recorded until then, and decides the same.
 func TestReplayOfASenderUntilEachEvent(t *testing.T) {
-	for _, file := range []string{filepath.Join("testdata", "before-routing", "sender.json"), filepath.Join("testdata", "sender-fees.json")} {
+	for _, file := range []string{
+		filepath.Join("testdata", "before-routing", "sender.json"), filepath.Join("testdata", "before-issue", "sender-fees.json"),
+		filepath.Join("testdata", "sender.json"), filepath.Join("testdata", "sender-fees.json"),
+	} {
 		data, err := os.ReadFile(file)
 		require.NoError(t, err)
 		var history struct {
