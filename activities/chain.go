@@ -134,11 +134,11 @@ func (c *Chain) LoadDeadline(ctx context.Context, in workflows.LoadInput) (post.
 // past the deadline's last epoch, in which the chain clears the posts, the last two before Close. Whether the last one's state has the posts or
 // has lost them already depends on the node: Lotus gives the state before a tipset's messages, others the one after.
 func (c *Chain) beforeClose(ctx context.Context, d post.Deadline, head *chain.TipSet) ([]*chain.TipSet, error) {
-	if head.Height < d.Close-1 {
+	if head.Height < d.Close-1 || d.Close <= 0 { // its last window was before the chain began: the head's state says the same
 		return []*chain.TipSet{head}, nil
 	}
 	var at []*chain.TipSet
-	for epoch := d.Close - 1; epoch >= d.Open && len(at) < 2; epoch-- {
+	for epoch := d.Close - 1; epoch >= max(d.Open, 0) && len(at) < 2; epoch-- {
 		tipset, err := c.Node.ChainGetTipSetAfterHeight(ctx, epoch, head.Key())
 		if err != nil {
 			return nil, err

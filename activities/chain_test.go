@@ -63,6 +63,20 @@ func TestLoadDeadline(t *testing.T) {
 	}
 }
 
+// Somebody tries out a deadline of a young chain whose last window was before the chain began, or began before it.
+func TestLoadADeadlineFromBeforeTheChainBegan(t *testing.T) {
+	for _, d := range []post.Deadline{
+		{Miner: 1000, Index: 2, PeriodStart: -100, Challenge: -85, Open: -80, Close: -70},
+		{Miner: 1000, Index: 2, PeriodStart: -28, Challenge: -13, Open: -8, Close: 2},
+	} {
+		n := newNode(t)
+		n.height = 3
+		loaded, err := (&activities.Chain{Node: n}).LoadDeadline(t.Context(), workflows.LoadInput{Deadline: d})
+		require.NoError(t, err)
+		require.Len(t, loaded.Partitions, 2)
+	}
+}
+
 // An operator resets a workflow to the beginning when its deadline, from epoch 120 to 130, is over or all but over.
 func TestLoadAClosedDeadline(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -158,6 +158,9 @@ func (n *node) ChainGetTipSet(_ context.Context, key chain.TipSetKey) (*chain.Ti
 }
 
 func (n *node) ChainGetTipSetAfterHeight(_ context.Context, epoch abi.ChainEpoch, _ chain.TipSetKey) (*chain.TipSet, error) {
+	if epoch < 0 {
+		return nil, fmt.Errorf("height %d is negative", epoch)
+	}
 	for n.null[epoch] {
 		epoch++
 	}

@@ -109,8 +109,12 @@ func (d *document) chain(f *file, getenv func(string) string) Chain {
 				if info = strings.TrimSpace(info); info == "" || strings.HasPrefix(info, "#") {
 					continue
 				}
-				if slices.Contains(c.Nodes, Secret(info)) {
-					d.complain(key, "it names a node twice")
+				where := info // without its token
+				if hasToken(info) {
+					_, where, _ = strings.Cut(info, ":")
+				}
+				if slices.ContainsFunc(c.Nodes, func(known Secret) bool { return strings.HasSuffix(string(known), where) }) {
+					d.complain(key, "%s is named twice, here or in another list of nodes; once is enough", where)
 				}
 				c.Nodes = append(c.Nodes, Secret(info))
 				c.inFile = c.inFile || !strings.HasSuffix(key, "_file") && hasToken(info)

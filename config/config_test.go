@@ -350,7 +350,7 @@ func TestNodes(t *testing.T) {
 		"a list and a file":        {fmt.Sprintf("nodes = [\"b:http://b\"]\nnodes_file = %q", file), nil, "chain.nodes_file: nodes is given too; keep one of them"},
 		"a file that is not there": {`nodes_file = "/nowhere/nodes"`, nil, "chain.nodes_file: open /nowhere/nodes"},
 		"a file without nodes":     {fmt.Sprintf("nodes_file = %q", empty), nil, "must hold a line"},
-		"one node twice":           {`nodes = ["b:http://b", "b:http://b"]`, nil, "chain.nodes: it names a node twice"},
+		"one node twice":           {`nodes = ["b:http://b", "b:http://b"]`, nil, "chain.nodes: http://b is named twice, here or in another list of nodes; once is enough"},
 		"no list":                  {`nodes = "b:http://b"`, nil, "chain.nodes: want a list of strings"},
 	} {
 		t.Run(situation, func(t *testing.T) {

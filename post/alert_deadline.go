@@ -80,7 +80,7 @@ func (j *judge) skipped(r Result, running bool, from time.Time) {
 	id := r.Deadline.JobIDs()
 	mend := fmt.Sprintf("`posthaste wdpost show %s` names them and says why; put them back, then `posthaste proving recover --miner %s` declares them recovered", id, MinerName(r.Deadline.Miner))
 	if running {
-		mend = fmt.Sprintf("`posthaste wdpost show %s` names them and says why; put them back, then `posthaste wdpost reset %s` while they are being proven", id, id)
+		mend = fmt.Sprintf("`posthaste wdpost show %s` names them and says why; put them back, then `posthaste wdpost reset %s` while they are being proven; later they are declared recovered by themselves", id, id)
 	}
 	var where []uint64
 	var why []string

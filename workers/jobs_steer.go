@@ -45,7 +45,7 @@ func (j Job) CanReset() (ResetWay, error) {
 	case post.StateProving, post.StateFailed:
 		return ResetJob, nil
 	case post.StateSubmitting:
-		return ResetNot, errors.New("it is proven, and its message is on its way: to prove it again would not bring it to the chain sooner")
+		return ResetNot, errors.New("it is proven, and its sender has the post: to prove it again would not bring it to the chain sooner. What it leaves out is declared recovered by itself when it is back")
 	case post.StateLanded:
 		return ResetNot, fmt.Errorf("it is on the chain%s and is only waited for until it is deep enough: there is nothing to run again", j.where())
 	case post.StateMissed:

@@ -162,7 +162,7 @@ func TestCanReset(t *testing.T) {
 		"not begun": {post.PartitionResult{Index: 3, State: post.StateWaiting}, "Running", jobsHead, workers.ResetNot,
 			"it has not begun: its deadline is still being read from the chain and its sectors are looked for"},
 		"on its way": {post.PartitionResult{Index: 3, State: post.StateSubmitting}, "Running", jobsHead, workers.ResetNot,
-			"it is proven, and its message is on its way: to prove it again would not bring it to the chain sooner"},
+			"it is proven, and its sender has the post: to prove it again would not bring it to the chain sooner. What it leaves out is declared recovered by itself when it is back"},
 		"landed":                        {landed, "Running", jobsHead, workers.ResetNot, "it is on the chain (message bafy, epoch 207) and is only waited for until it is deep enough: there is nothing to run again"},
 		"posted":                        {posted, "Running", jobsHead, workers.ResetNot, "it is posted (message bafy, epoch 207): there is nothing to run again"},
 		"posted, and the deadline over": {posted, "Completed", late, workers.ResetNot, "it is posted (message bafy, epoch 207): there is nothing to run again"},

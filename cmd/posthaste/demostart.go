@@ -46,6 +46,7 @@ func (d *demonstration) startAll(ctx context.Context, s *supervisor) error {
 		return err
 	}
 	fmt.Fprintf(d.stderr, "Temporal Web UI: %s\n", d.server.UI)
+	fmt.Fprintf(d.stderr, "For posthaste, tctl and temporal in another terminal: export TEMPORAL_ADDRESS=%s\n", d.server.Address)
 	if err := d.startChain(ctx, s); err != nil {
 		return err
 	}

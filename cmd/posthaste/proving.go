@@ -17,7 +17,7 @@ import (
 func newProving(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "proving",
-		Short: "Try out whether sectors and deadlines can be proven",
+		Short: "Try out what can be proven, and declare faulty sectors recovered",
 	}
 	cmd.AddCommand(newProvingCompute(a), newProvingCheck(a), newProvingRecover(a))
 	return cmd

@@ -89,5 +89,9 @@ func printRecovery(out io.Writer, s post.RecoveryState) {
 	if s.Problem != "" {
 		fmt.Fprintf(out, "Not all could be looked at: %s.\n", s.Problem)
 	}
+	untold := s.Faulty > s.Recovering && len(s.Declared)+len(s.Waits) == 0 && !s.Off && !s.Blocked.Any() && !s.Cut && s.Problem == ""
+	if untold {
+		fmt.Fprintf(out, "The deadlines of the others are open, or too near to it: they are looked at when these have closed.\n")
+	}
 	fmt.Fprintf(out, "%s: %s, %d declared recovered on the chain (epoch %d, %s).\n", name, post.Count(s.Faulty, "faulty sector"), s.Recovering, s.Head, s.At.Local().Format(time.DateTime))
 }

@@ -20,7 +20,7 @@ func TestSteeringJobs(t *testing.T) {
 		"reset a whole deadline": {[]string{"reset", "f01000-96-8"}, nil, []string{"wdpost-f01000-96-8 Reset [{[0]}]"}, "f01000-96-8-0: runs again now, tries back at 0\n", ""},
 		"reset what is posted":   {[]string{"reset", "wdpost-f01000-96-3"}, nil, nil, "", "job f01000-96-3-0: it is posted: there is nothing to run again"},
 		"reset what is on its way": {[]string{"reset", "f01000-96-8-2"}, nil, nil, "",
-			"job f01000-96-8-2: it is proven, and its message is on its way: to prove it again would not bring it to the chain sooner"},
+			"job f01000-96-8-2: it is proven, and its sender has the post: to prove it again would not bring it to the chain sooner. What it leaves out is declared recovered by itself when it is back"},
 		"reset one that was ended": {[]string{"reset", "f01000-96-9-0"}, nil, []string{"start wdpost-f01000-96-9 at 210: f01000 deadline 9: 1 partition, epochs 200 to 260"},
 			"f01000-96-9-0: its workflow had ended (Terminated); a new run of it has begun, which proves what the chain does not have of the deadline\n", ""},
 		"reset one that was ended, while nobody watches": {[]string{"reset", "f01000-96-9-0"}, func(f *jobsTemporal) { f.miner = nil },

@@ -23,7 +23,9 @@ var (
 	kinds   = flag.String("kinds", "", "only faults of these kinds, separated by commas; `none`: none")
 	epoch   = flag.Duration("epoch", 0, "wall-clock time of an epoch, other than the test's own")
 	first   = flag.Int("deadlines", 0, "end after so many")
-	results = flag.String("json", "", "a file for the figures as JSON")
+	results = flag.String("json", "", "a file for the figures as JSON, by test")
+
+	outcomes = map[string]lotus.Outcome{} // of the tests that were run
 )
 
 // The sectors of a deadline's partitions are not in the order of their numbers, as of a miner who has terminated some and compacted, and both
@@ -133,7 +135,8 @@ func run(t *testing.T, deadlines int, o lotus.Options) lotus.Outcome {
 	require.NoError(t, err)
 	fmt.Println(outcome.Figures.Table())
 	if *results != "" {
-		data, err := json.MarshalIndent(outcome, "", "  ")
+		outcomes[t.Name()] = outcome
+		data, err := json.MarshalIndent(outcomes, "", "  ")
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(*results, append(data, '\n'), 0o644))
 	}

@@ -58,7 +58,7 @@ func (a nullRoundsAsk) check(last int64) error {
 	if (a.Count == 0) == (len(a.Epochs) == 0) {
 		return control.Refuse(`send either {"count": n} or {"epochs": [h, …]}`)
 	}
-	if a.Count < 0 || a.Count > maxNullRounds {
+	if len(a.Epochs) == 0 && a.Count < 1 || a.Count > maxNullRounds {
 		return control.Refuse("count %d: must be 1 to %d", a.Count, maxNullRounds)
 	}
 	if len(a.Epochs) > 0 && slices.Min(a.Epochs) <= last {
