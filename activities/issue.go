@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/filecoin-project/go-address"
@@ -41,11 +40,11 @@ func (m *Messages) QuoteMessage(ctx context.Context, request post.MessageRequest
 	return workflows.Quoted{Quote: quote, Head: head.Height}, nil
 }
 
-// issueWithin bounds for how long messages are signed before those that are done are given back, to be pushed.
+// issueWithin bounds for how long messages are begun: those that are done are to be pushed, and a node that hangs is not asked about all.
 const issueWithin = 3 * time.Second
 
 // IssueMessages waits until messages may be sent, prices each, gives it the next nonce and has it signed. It changes nothing anywhere: none
-// of them is sent before it is recorded. One about which the node does not answer does not hold up the others.
+// of them is sent before it is recorded. It is an error, and tried again, only if the node does not answer at all.
 func (m *Messages) IssueMessages(ctx context.Context, in workflows.IssueInput) (workflows.Issued, error) {
 	fail := func(err error) (workflows.Issued, error) {
 		return workflows.Issued{}, refusal(fmt.Errorf("signing messages of %s: %w", in.From, err))
@@ -68,20 +67,17 @@ func (m *Messages) IssueMessages(ctx context.Context, in workflows.IssueInput) (
 	}
 	out := workflows.Issued{Head: at.head.Height}
 	batch := issuing{Messages: m, account: at, held: in.Held, truths: m.truthsAt(at.head)}
-	var away error
-	for i, began := 0, time.Now(); i < len(in.Wanted) && (len(batch.done) == 0 || time.Since(began) < issueWithin); i++ {
+	for i, began := 0, time.Now(); i < len(in.Wanted) && (i == 0 || time.Since(began) < issueWithin); i++ {
 		issued, err := batch.issue(ctx, in.Wanted[i])
 		switch {
+		case ctx.Err() != nil:
+			return workflows.Issued{}, ctx.Err()
 		case err != nil && !answered(err):
-			away = errors.Join(away, fmt.Errorf("%s: %w", in.Wanted[i].Request.ID, err))
-			issued = workflows.IssuedMessage{Later: true}
+			issued = workflows.IssuedMessage{Later: true, Why: err.Error()}
 		case err != nil:
 			issued = workflows.IssuedMessage{Refused: err.Error(), TooLarge: errors.Is(err, post.ErrTooLarge), Outdated: errors.Is(err, errOutdated)}
 		}
 		out.Messages = append(out.Messages, issued)
-	}
-	if away != nil && !slices.ContainsFunc(out.Messages, func(m workflows.IssuedMessage) bool { return !m.Later }) {
-		return fail(away)
 	}
 	return out, nil
 }
@@ -120,9 +116,6 @@ func (b *issuing) issue(ctx context.Context, wanted workflows.Wanted) (workflows
 	if prepared.Adopted != nil {
 		issued.Signed, issued.Adopted = *prepared.Adopted, true
 		return issued, nil
-	}
-	if late := wanted.Request.TooLate(b.account.head.Height); late != "" {
-		return workflows.IssuedMessage{}, errors.New(late)
 	}
 	if issued.Signed, err = b.sign(ctx, workflows.SignInput{Message: prepared.Message, Nonce: prepared.Nonce}); err != nil {
 		return workflows.IssuedMessage{}, err

@@ -213,7 +213,24 @@ func TestNodeThatIsAwayWhileMessagesAreIssued(t *testing.T) {
 		in := issueInput(t, n, 0)
 		in.Wanted[0].Check = true
 		n.fails(method, errAway)
-		_, err := (&activities.Messages{Node: n}).IssueMessages(t.Context(), in)
-		retried(t, err)
+		out, err := (&activities.Messages{Node: n}).IssueMessages(t.Context(), in)
+		if method == "ChainHead" || method == "StateGetActor" { // nothing is known of anything
+			retried(t, err)
+			continue
+		}
+		require.NoError(t, err, method)
+		assert.True(t, out.Messages[0].Later, method)
+		assert.Contains(t, out.Messages[0].Why, errAway.Error(), method)
+		assert.Equal(t, abi.ChainEpoch(112), out.Head)
 	}
+}
+
+// What is too late is not asked about any more, though the node would not answer.
+func TestTooLateBeforeItIsEstimated(t *testing.T) {
+	n := newNode(t)
+	n.height = 119
+	n.fails("GasEstimateGasLimit", errAway)
+	out, err := (&activities.Messages{Node: n}).IssueMessages(t.Context(), issueInput(t, n, 0))
+	require.NoError(t, err)
+	assert.Equal(t, "preparing it: the head is at epoch 119, too late for a message before epoch 120", out.Messages[0].Refused)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/big"
 	"strings"
@@ -87,6 +88,9 @@ func (m *Messages) priced(ctx context.Context, in workflows.PrepareInput, at acc
 			}
 			before = []string{name.String()}
 		}
+	}
+	if late := in.Request.TooLate(at.head.Height); late != "" {
+		return workflows.Prepared{}, errors.New(late)
 	}
 	message.Nonce = nonce // what has a higher one is not executed before it
 	if quote == nil {

@@ -30,6 +30,7 @@ const (
 // Bounds of epochs, those of mainnet; test networks have shorter ones. With more, every deadline would be missed.
 const (
 	window   = 60  // epochs in which a deadline is open
+	toLand   = 10  // of these, that a post has to land and to be replaced, at least
 	finality = 900 // after so many, the chain does not change any more
 )
 
@@ -201,7 +202,7 @@ func (d *document) settings(key string, s post.Settings, p policyFile) post.Sett
 		*to = abi.ChainEpoch(*written)
 	}
 	epochs("challenge_confidence", p.ChallengeConfidence, 0, window-1, &s.ChallengeConfidence)
-	epochs("submit_confidence", p.SubmitConfidence, 0, window-1, &s.SubmitConfidence)
+	epochs("submit_confidence", p.SubmitConfidence, 0, window-toLand, &s.SubmitConfidence)
 	epochs("confidence", p.Confidence, 1, finality, &s.Confidence)
 	epochs("submit_reserve", p.SubmitReserve, 0, window-1, &s.SubmitReserve)
 	if p.MaxTry != nil {

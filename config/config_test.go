@@ -220,6 +220,7 @@ func TestBadConfigurations(t *testing.T) {
 		"a miner without an id":      {"\n[[miners]]\nenabled=true", `2:3: miners[0].id: "" is not a miner actor; write its ID address, such as f01000`},
 		"a miner twice":              {"[[miners]]\nid=\"f01000\"\n[[miners]]\nid=\"t01000\"", `4:1: miners[1].id: f01000 is listed twice`},
 		"a negative confidence":      {"[[miners]]\nid=\"f01000\"\nsubmit_confidence=-1", `3:1: miners[0].submit_confidence: -1 is too few epochs; at least 0`},
+		"a post that could not land": {"[policy]\nsubmit_confidence = 59", `2:1: policy.submit_confidence: 59 is too many epochs; at most 50`},
 		"a reserve without a window": {"[policy]\nsubmit_reserve = 60", `2:1: policy.submit_reserve: 60 is too many epochs; at most 59`},
 		"a confidence without end":   {"[policy]\nconfidence = 99999999999999", `2:1: policy.confidence: 99999999999999 is too many epochs; at most 900`},
 		"no tries":                   {"[policy]\nmax_try = 0", `2:1: policy.max_try: 0 must be from 1 to 1048576`},

@@ -72,20 +72,37 @@ type Quote struct {
 type Waiting struct {
 	Request MessageRequest `json:"request"`
 	Quote   *Quote         `json:"quote,omitempty"` // nil: not estimated yet, or the node would not
+
+	// Where the node gave no answer about it, though it may about others:
+	Silent int            `json:"silent,omitzero"` // how often
+	Again  abi.ChainEpoch `json:"again,omitzero"`  // when it is asked about again
+	Why    string         `json:"why,omitempty"`
 }
 
+// due is the epoch from which on it may be signed.
+func (w Waiting) due() abi.ChainEpoch { return max(w.Request.NotBefore, w.Again) }
+
 // NextToIssue are those that wait, by their place, whose messages are to be signed first, in the order in which they were asked for and at most
-// that many, and the epoch from which on. At a head, all that may be sent by then are due alike.
+// that many, and the epoch from which on. At a head, all that may be sent by then are due alike; but those about which the node gave no answer
+// come after the others, and each by itself, so that they hold up none of them.
 func NextToIssue(waiting []Waiting, most int, head abi.ChainEpoch) (next []int, from abi.ChainEpoch) {
 	for i, w := range waiting {
-		if at := max(w.Request.NotBefore, head); i == 0 || at < from {
+		if at := max(w.due(), head); i == 0 || at < from {
 			from = at
 		}
 	}
+	silent := -1
 	for i, w := range waiting {
-		if w.Request.NotBefore <= from && len(next) < most {
+		switch {
+		case w.due() > from:
+		case w.Silent == 0 && len(next) < most:
 			next = append(next, i)
+		case w.Silent > 0 && (silent < 0 || w.Silent < waiting[silent].Silent):
+			silent = i
 		}
+	}
+	if len(next) == 0 && silent >= 0 {
+		next = []int{silent}
 	}
 	return next, from
 }

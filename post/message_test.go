@@ -37,6 +37,21 @@ func TestNextToIssue(t *testing.T) {
 	}
 }
 
+// The node gave no answer about some: they come by themselves, after the others, the one first that was asked about least.
+func TestNextToIssueOfThoseWithoutAnAnswer(t *testing.T) {
+	waits := func(silent int, again abi.ChainEpoch) post.Waiting {
+		return post.Waiting{Request: post.MessageRequest{NotBefore: 7}, Silent: silent, Again: again}
+	}
+	next, from := post.NextToIssue([]post.Waiting{waits(2, 9), waits(0, 0), waits(1, 9)}, 3, 9)
+	assert.Equal(t, []int{1}, next)
+	assert.Equal(t, abi.ChainEpoch(9), from)
+	next, _ = post.NextToIssue([]post.Waiting{waits(2, 9), waits(1, 9)}, 3, 9)
+	assert.Equal(t, []int{1}, next)
+	next, from = post.NextToIssue([]post.Waiting{waits(2, 12), waits(1, 11)}, 3, 9)
+	assert.Equal(t, []int{1}, next)
+	assert.Equal(t, abi.ChainEpoch(11), from)
+}
+
 func TestTooLate(t *testing.T) {
 	r := post.MessageRequest{Expires: 130}
 	assert.Empty(t, r.TooLate(128), "the next tipset includes it")

@@ -74,6 +74,7 @@ type IssuedMessage struct {
 	TooLarge bool   `json:"too_large,omitempty"` // no block has room for it
 	Outdated bool   `json:"outdated,omitempty"`  // the chain has changed since it was built
 	Later    bool   `json:"later,omitempty"`     // the node gave no answer about this one: it goes on waiting
+	Why      string `json:"why,omitempty"`       // it does
 }
 
 // RepriceInput asks for a message that takes the place of one, with more gas paid for.

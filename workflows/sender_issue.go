@@ -49,9 +49,25 @@ func (s *sender) quote(ctx workflow.Context, request post.MessageRequest) {
 	}
 }
 
-// unwait takes a request out of those that wait to be signed.
-func (s *sender) unwait(id string) {
-	s.Waiting = slices.DeleteFunc(s.Waiting, func(w post.Waiting) bool { return w.Request.ID == id })
+// unwait takes a request out of those that wait to be signed, if it is there.
+func (s *sender) unwait(id string) (was post.Waiting) {
+	s.Waiting = slices.DeleteFunc(s.Waiting, func(w post.Waiting) bool {
+		if w.Request.ID == id {
+			was = w
+		}
+		return w.Request.ID == id
+	})
+	return was
+}
+
+// later has the node asked again, at the next tipset, about a message about which it gave no answer.
+func (s *sender) later(ctx workflow.Context, id, why string) {
+	workflow.GetLogger(ctx).Warn("the node does not answer about a message, and is asked again", "for", id, "error", why)
+	for i, w := range s.Waiting {
+		if w.Request.ID == id {
+			s.Waiting[i].Silent, s.Waiting[i].Again, s.Waiting[i].Why = w.Silent+1, s.Head+1, why
+		}
+	}
 }
 
 // issueWaiting has messages signed as soon as they may be sent, and pushes them.
@@ -63,15 +79,16 @@ func (s *sender) issueWaiting(ctx workflow.Context) error {
 	}
 	waiting, stop := workflow.WithCancel(ctx)
 	defer stop()
-	future := s.issue(waiting, wanted)
-	for from > s.Head && !future.IsReady() {
+	future := s.issue(waiting, wanted, from)
+	silent := s.Waiting[next[0]].Silent > 0 // it may be so again, for long
+	for (silent || from > s.Head) && !future.IsReady() {
 		if err := workflow.Await(ctx, func() bool { return future.IsReady() || s.requests.Len() > 0 }); err != nil {
 			return err
 		}
 		s.drain()
-		now := func(r post.MessageRequest) bool { return r.NotBefore < from }
-		if !future.IsReady() && slices.ContainsFunc(s.Queue, now) {
-			return nil // that one first; what waits is asked for again
+		first := func(r post.MessageRequest) bool { return silent || r.NotBefore < from }
+		if !future.IsReady() && slices.ContainsFunc(s.Queue, first) {
+			return nil // what waits is asked for again
 		}
 	}
 	var issued Issued
@@ -108,14 +125,22 @@ func (s *sender) issueNow(ctx workflow.Context, request post.MessageRequest, old
 		wanted.At = &post.Held{Nonce: old.Nonce, Gas: old.Gas}
 	}
 	var issued Issued
-	err := s.issue(ctx, []Wanted{wanted}).Get(ctx, &issued)
+	err := s.issue(ctx, []Wanted{wanted}, 0).Get(ctx, &issued)
 	s.Head = max(s.Head, issued.Head)
+	for i, m := range issued.Messages {
+		if m.Later { // its deadline builds it anew, and the old one's nonce is free until then
+			issued.Messages[i] = IssuedMessage{Refused: "preparing it: " + m.Why}
+		}
+	}
 	s.dispatch(ctx, []Wanted{wanted}, issued, err, old)
 }
 
-// issue begins to have messages signed.
-func (s *sender) issue(ctx workflow.Context, wanted []Wanted) workflow.Future {
-	within, from := s.within(wanted[0].Request), abi.ChainEpoch(0)
+// issue begins to have messages signed, when the head is at an epoch.
+func (s *sender) issue(ctx workflow.Context, wanted []Wanted, from abi.ChainEpoch) workflow.Future {
+	within := s.within(wanted[0].Request)
+	if from <= s.Head {
+		from = 0 // it was there, and a reorg that takes it back is no reason to wait
+	}
 	for _, w := range wanted {
 		within, from = max(within, s.within(w.Request)), max(from, w.Request.NotBefore)
 	}
@@ -136,12 +161,15 @@ func (s *sender) dispatch(ctx workflow.Context, wanted []Wanted, issued Issued, 
 		switch {
 		case err != nil:
 			m = IssuedMessage{Refused: "preparing it: " + reason(err), TooLarge: isTooLarge(err)}
-		case i >= len(issued.Messages) || issued.Messages[i].Later:
+		case i >= len(issued.Messages):
+			continue
+		case issued.Messages[i].Later:
+			s.later(ctx, w.Request.ID, issued.Messages[i].Why)
 			continue
 		default:
 			m = issued.Messages[i]
 		}
-		s.unwait(w.Request.ID)
+		before := s.unwait(w.Request.ID)
 		sent := post.Sent{
 			Request: w.Request, Nonce: m.Nonce, Message: m.Signed.Message, Signed: m.Signed.Bytes, Pushed: s.Head, First: s.Head, Offered: s.Head,
 			Gas: m.Gas, Before: m.Before,
@@ -149,6 +177,9 @@ func (s *sender) dispatch(ctx workflow.Context, wanted []Wanted, issued Issued, 
 		switch {
 		case m.Refused != "":
 			settled := sent.Settle(post.OutcomeRefused, m.Refused)
+			if before.Why != "" {
+				settled.Reason += "; before that the node did not answer: " + before.Why
+			}
 			settled.TooLarge, settled.Outdated = m.TooLarge, m.Outdated
 			refused = append(refused, settled)
 			continue

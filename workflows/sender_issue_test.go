@@ -131,6 +131,48 @@ func TestOneThatTheNodeDoesNotAnswerAboutGoesOnWaiting(t *testing.T) {
 	require.Equal(t, []post.Outcome{post.OutcomeLanded, post.OutcomeLanded}, s.outcomes())
 }
 
+// It never answers about one: that one is asked about at every tipset until it is too late, and holds up neither those that are signed nor those
+// that come.
+func TestOneThatTheNodeNeverAnswersAboutHoldsUpNobody(t *testing.T) {
+	s := newSending(t)
+	s.later["a"] = 1000
+	s.ask(time.Second, early("a", 104))
+	s.askAt(106, early("b", 110))
+	s.askAt(115, priced("c"))
+	s.start()
+	require.Equal(t, []string{"b nonce 0", "c nonce 1"}, s.signed)
+	assert.Equal(t, abi.ChainEpoch(110), s.firstAt["b nonce 0"])
+	assert.LessOrEqual(t, s.firstAt["c nonce 1"], abi.ChainEpoch(116))
+	require.Len(t, s.answers, 3)
+	var asked []abi.ChainEpoch
+	for _, in := range s.issues {
+		if in.Wanted[0].Request.ID == "a" {
+			require.Len(t, in.Wanted, 1, "it is asked about by itself")
+			asked = append(asked, in.NotBefore)
+		}
+	}
+	require.Greater(t, len(asked), 20, "at every tipset")
+	require.Equal(t, post.OutcomeRefused, s.answers[2].Outcome)
+	require.Equal(t, "the head is at epoch 129, too late for a message before epoch 130; before that the node did not answer: timeout", s.answers[2].Reason)
+}
+
+// A reorg changed what a post must say, and about what takes its place the node does not answer: its deadline builds it anew.
+func TestSilenceAboutWhatTakesThePlaceOfAnother(t *testing.T) {
+	s := newSending(t)
+	s.later["b"] = 1
+	s.landable = func(m string) bool { return strings.HasPrefix(m, "c") }
+	s.ask(time.Second, priced("a"))
+	second, third := priced("b"), priced("c")
+	second.Replaces, third.Replaces = "a", "b"
+	s.askAt(102, second)
+	s.ask(time.Hour, third)
+	s.start()
+	require.Equal(t, "a nonce 0", s.signed[0])
+	require.Equal(t, "c nonce 0", s.signed[len(s.signed)-1], "the nonce is free for it")
+	require.Equal(t, []post.Outcome{post.OutcomeRefused, post.OutcomeLanded}, s.outcomes())
+	require.Equal(t, "preparing it: timeout", s.answers[0].Reason)
+}
+
 // Beside a message of the same deadline that has not landed an estimate from before that is worth nothing.
 func TestEstimatedAgainBesideAnotherMessageOfTheDeadline(t *testing.T) {
 	s := newSending(t)
@@ -177,11 +219,11 @@ func TestAPushThatIsRefusedBesideOthers(t *testing.T) {
 		return nil
 	}
 	s.landable = func(m string) bool { // in the order of their nonces
-		filled := false
+		_, there := s.firstAt["a nonce 0"] // the pushes are side by side: either may be the first
 		for name := range s.firstAt {
-			filled = filled || strings.HasPrefix(name, "gap-0/")
+			there = there || strings.HasPrefix(name, "gap-0/")
 		}
-		return filled
+		return there
 	}
 	s.ask(time.Second, early("a", 104))
 	s.ask(time.Second, early("b", 104))

@@ -17,7 +17,10 @@ func (s SenderState) markdown() string {
 	put := func(format string, args ...any) { b.WriteString(fmt.Sprintf(format, args...)) }
 	put("Messages of **%s**: %d on their way, %d waiting to be signed.\n", cell(s.From), len(s.Pending), len(s.Queue)+len(s.Waiting))
 	for _, w := range s.Waiting[:min(len(s.Waiting), shownMessages)] {
-		put("\nFrom epoch %d: %s\n", w.Request.NotBefore, cell(w.Request.ID))
+		put("\nFrom epoch %d: %s\n", max(w.Request.NotBefore, w.Again), cell(w.Request.ID))
+		if w.Why != "" {
+			put("\n**The node does not answer about it**: %s\n", cell(w.Why))
+		}
 	}
 	if len(s.Pending) > 0 {
 		b.WriteString("\n| nonce | for | age | messages | premium | costs at most | pushed at | latest message |\n|--|--|--|--|--|--|--|--|\n")

@@ -126,9 +126,9 @@ func newSending(t *testing.T) *sending {
 		}
 		s.issues = append(s.issues, in)
 		for _, w := range in.Wanted {
-			if s.later[w.Request.ID] > 0 {
+			if s.later[w.Request.ID] > 0 && w.Request.TooLate(s.head) == "" {
 				s.later[w.Request.ID]--
-				out.Messages = append(out.Messages, workflows.IssuedMessage{Later: true})
+				out.Messages = append(out.Messages, workflows.IssuedMessage{Later: true, Why: "timeout"})
 				continue
 			}
 			prepared, err := prepare(workflows.PrepareInput{Request: w.Request, Priced: true, Held: in.Held, ShortOf: w.ShortOf, At: w.At})
