@@ -110,7 +110,7 @@ func (s *sender) issueWaiting(ctx workflow.Context) error {
 // wanted is a message that waits as it is asked for. An estimate knows nothing of what was sent after it was made: beside another message of
 // the same deadline it is made again, and sees that one in the pool.
 func (s *sender) wanted(w post.Waiting) Wanted {
-	out := Wanted{Request: w.Request, Quote: w.Quote, ShortOf: s.shortOf(w.Request), Check: w.Request.NotBefore > 0}
+	out := Wanted{Request: w.Request, Quote: w.Quote, ShortOf: s.shortOf(w.Request), Check: w.Request.NotBefore > 0 || w.Silent > 0}
 	if slices.ContainsFunc(s.Pending, func(p post.Sent) bool { return p.Request.ReplyTo == w.Request.ReplyTo }) {
 		out.Quote = nil
 	}
@@ -163,9 +163,11 @@ func (s *sender) dispatch(ctx workflow.Context, wanted []Wanted, issued Issued, 
 			m = IssuedMessage{Refused: "preparing it: " + reason(err), TooLarge: isTooLarge(err)}
 		case i >= len(issued.Messages):
 			continue
-		case issued.Messages[i].Later:
+		case issued.Messages[i].Later && w.Request.TooLate(s.Head) == "":
 			s.later(ctx, w.Request.ID, issued.Messages[i].Why)
 			continue
+		case issued.Messages[i].Later:
+			m.Refused = w.Request.TooLate(s.Head)
 		default:
 			m = issued.Messages[i]
 		}

@@ -2,6 +2,7 @@ package workflows_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -134,8 +135,14 @@ func TestOneThatTheNodeDoesNotAnswerAboutGoesOnWaiting(t *testing.T) {
 // It never answers about one: that one is asked about at every tipset until it is too late, and holds up neither those that are signed nor those
 // that come.
 func TestOneThatTheNodeNeverAnswersAboutHoldsUpNobody(t *testing.T) {
+	for _, mute := range []bool{false, true} {
+		t.Run(fmt.Sprintf("not even when it is too late: %v", mute), func(t *testing.T) { holdsUpNobody(t, mute) })
+	}
+}
+
+func holdsUpNobody(t *testing.T, mute bool) {
 	s := newSending(t)
-	s.later["a"] = 1000
+	s.later["a"], s.mute = 1000, mute
 	s.ask(time.Second, early("a", 104))
 	s.askAt(106, early("b", 110))
 	s.askAt(115, priced("c"))
