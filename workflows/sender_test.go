@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 // sending is a sender's workflow with a pool and a chain played by the test. An epoch passes with every AwaitEpoch.
 type sending struct {
 	*testing.T
+	mu        sync.Mutex // activities run beside each other
 	env       *testsuite.TestWorkflowEnvironment
 	head      abi.ChainEpoch
 	landAfter abi.ChainEpoch // epochs from the first push to landing
@@ -50,6 +52,7 @@ type sending struct {
 	adopt    *workflows.Prepared // what is in the pool already
 	quote    func(r post.MessageRequest) error
 	quoted   []string // requests
+	quotes   int      // that must be made before an epoch passes: what takes no time here happens in any order
 	issues   []workflows.IssueInput
 	later    map[string]int // how often the node does not answer about a message
 	mute     bool           // then nor does it when the message is too late
@@ -78,6 +81,9 @@ func newSending(t *testing.T) *sending {
 		})
 	register := func(name string, f any) { s.env.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name}) }
 	register(workflows.ActivityAwaitEpoch, func(context.Context, workflows.AwaitInput) (abi.ChainEpoch, error) {
+		s.awaitQuotes()
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.pass()
 		return s.head, nil
 	})
@@ -110,14 +116,20 @@ func newSending(t *testing.T) *sending {
 		return workflows.Signed{Message: name, Bytes: []byte(name)}, nil
 	}
 	register(workflows.ActivityPrepareMessage, func(ctx context.Context, in workflows.PrepareInput) (workflows.Prepared, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		out, err := prepare(in)
 		return out, cmp.Or(err, s.crash(ctx))
 	})
 	register(workflows.ActivityQuoteMessage, func(ctx context.Context, r post.MessageRequest) (workflows.Quoted, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.quoted = append(s.quoted, r.ID)
 		return workflows.Quoted{Quote: post.Quote{GasUsed: 1}, Head: s.head}, s.quote(r)
 	})
 	register(workflows.ActivityIssueMessages, func(ctx context.Context, in workflows.IssueInput) (workflows.Issued, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		if s.head < in.NotBefore {
 			s.pass()
 		}
@@ -163,13 +175,19 @@ func newSending(t *testing.T) *sending {
 		return workflows.Repriced{Message: raw, Gas: gas, Head: s.head}
 	}
 	register(workflows.ActivityRepriceMessage, func(ctx context.Context, in workflows.RepriceInput) (workflows.Repriced, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		return s.reprice(in), s.crash(ctx)
 	})
 	register(workflows.ActivitySignMessage, func(ctx context.Context, in workflows.SignInput) (workflows.Signed, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		out, err := sign(in)
 		return out, cmp.Or(err, s.crash(ctx))
 	})
 	register(workflows.ActivityPushMessage, func(ctx context.Context, in workflows.Signed) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.pushes++
 		if err := s.push(s.pushes); err != nil {
 			return err
@@ -182,6 +200,8 @@ func newSending(t *testing.T) *sending {
 		return s.crash(ctx)
 	})
 	register(workflows.ActivityFollowMessages, func(_ context.Context, in workflows.FollowInput) (post.Sender, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		out := post.Sender{Head: s.head, Nonce: s.nonce, BaseFee: s.baseFee}
 		if s.takenAt != 0 && s.head >= s.takenAt {
 			out.Nonce++
@@ -199,6 +219,15 @@ func newSending(t *testing.T) *sending {
 		return out, nil
 	})
 	return s
+}
+
+// awaitQuotes waits until as many messages were estimated as must be.
+func (s *sending) awaitQuotes() {
+	for made := -1; made < s.quotes; time.Sleep(time.Millisecond) {
+		s.mu.Lock()
+		made = len(s.quoted)
+		s.mu.Unlock()
+	}
 }
 
 // pass lets an epoch pass.

@@ -34,6 +34,7 @@ type Node struct {
 	frozen *tipset
 	lies   map[string]func(result json.RawMessage) json.RawMessage
 	calls  map[string]int
+	mute   func(method string, params []json.RawMessage) bool
 }
 
 type tipset struct {
@@ -132,6 +133,11 @@ func (n *Node) Lie(method string, change func(result json.RawMessage) json.RawMe
 	n.set(func() { n.lies[method] = change })
 }
 
+// Mute breaks the connection off for those calls that it says, instead of an answer; nil: for none any more.
+func (n *Node) Mute(which func(method string, params []json.RawMessage) bool) {
+	n.set(func() { n.mute = which })
+}
+
 // Calls is how often a method was called.
 func (n *Node) Calls(method string) int {
 	n.mu.Lock()
@@ -215,9 +221,11 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	method := strings.TrimPrefix(c.Method, "Filecoin.")
 	n.mu.Lock()
 	n.calls[method]++
-	lie := n.lies[method]
+	lie, mute := n.lies[method], n.mute
 	n.mu.Unlock()
 	switch {
+	case mute != nil && mute(method, c.Params):
+		panic(http.ErrAbortHandler)
 	case hang:
 		<-r.Context().Done()
 		return

@@ -26,6 +26,7 @@ type Config struct {
 	ControlListen string // address of the control port
 
 	Miners        int
+	SharedControl bool           // all miners have the first one's control address
 	EpochDuration time.Duration  // wall-clock time between tipsets; block timestamps count whole seconds an epoch, rounded up
 	StartEpoch    abi.ChainEpoch // height of the first tipset
 	Lead          abi.ChainEpoch // epochs from the start to the first challenge

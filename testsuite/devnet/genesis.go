@@ -46,6 +46,9 @@ func genesisState(cfg Config, w wallet, source maker) (*state, error) {
 			}
 			st.accounts[*role.id] = account{key: key, balance: cfg.Balance}
 		}
+		if cfg.SharedControl && i > 0 {
+			m.control = st.miners[firstMiner].control
+		}
 		if err := fillDeadlines(cfg, i, m, source); err != nil {
 			return nil, err
 		}

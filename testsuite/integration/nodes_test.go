@@ -1,16 +1,20 @@
 package integration_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/filecoin-project/go-state-types/abi"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"posthaste/post"
 	"posthaste/testsuite/badnode"
+	"posthaste/testsuite/devnet"
 	"posthaste/testsuite/rig"
 )
 
@@ -69,4 +73,61 @@ func TestNodesComeAndGo(t *testing.T) {
 	for _, d := range []post.Deadline{first.Deadline, second.Deadline, third.Deadline} {
 		assert.Equal(t, 1, proofsMade(r, d), "a proof goes on whatever nodes do")
 	}
+}
+
+// A node does not answer about messages to one of two miners that have one sender: it breaks off when it is to estimate them. The other
+// miner's deadlines, which overlap, are posted all the same; and the first one's, too, when the node is mended.
+func TestASilenceAboutOneMiner(t *testing.T) {
+	t.Parallel() // it mostly waits
+	ctx := within(t, 5*time.Minute)
+	var node *badnode.Node
+	r := rig.New(t, rig.Options{
+		Chain:  slowChain("--shared-control", "--deadlines", "4"),
+		Policy: []string{`max_fee = "2 FIL"`},
+		Before: func(r *rig.Rig) {
+			var err error
+			node, err = badnode.Start(r.Config.APIInfo)
+			require.NoError(t, err)
+			t.Cleanup(node.Down)
+			r.Config.APIInfo = node.APIInfo()
+		},
+	})
+	silent, other := r.Miners()[0], r.Miners()[1]
+	node.Mute(func(method string, params []json.RawMessage) bool {
+		return strings.HasPrefix(method, "GasEstimate") && len(params) > 0 && strings.Contains(string(params[0]), strings.TrimPrefix(silent, "f0")+`"`)
+	})
+	var closed []devnet.DeadlineReport
+	until := func(what string, done func(devnet.DeadlineReport) bool) {
+		eventually(ctx, t, what, func() bool {
+			report, err := r.Report(ctx)
+			require.NoError(t, err)
+			closed = nil
+			for _, d := range report.Deadlines {
+				if d.Closed {
+					closed = append(closed, d)
+				}
+			}
+			return slices.ContainsFunc(closed, done)
+		})
+	}
+	until("a deadline of the other miner to close", func(d devnet.DeadlineReport) bool { return d.Miner == other })
+	node.Mute(nil)
+	var missed abi.ChainEpoch
+	for _, d := range closed {
+		if d.Miner == silent {
+			missed = max(missed, d.Open)
+			assert.False(t, d.Partitions[0].Posted, "the node did answer")
+			continue
+		}
+		assert.True(t, d.Partitions[0].Posted, "%s", resultOf(ctx, t, r, d).Reasons())
+	}
+	require.NotZero(t, missed, "the miner that it is silent about had no deadline meanwhile")
+	next := func(d devnet.DeadlineReport) bool { return d.Miner == silent && d.Open > missed }
+	until("the first miner's next deadline to close", next)
+	mended := closed[slices.IndexFunc(closed, next)]
+	assert.True(t, mended.Partitions[0].Posted, "%s/%d: %s", mended.Miner, mended.Index, resultOf(ctx, t, r, mended).Reasons())
+	report, err := r.Report(ctx)
+	require.NoError(t, err)
+	assert.Zero(t, report.Messages.SentTwice)
+	assert.Zero(t, report.Messages.Failed)
 }

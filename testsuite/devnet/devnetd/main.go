@@ -49,6 +49,7 @@ func command() *cobra.Command {
 	f.StringVar(&cfg.Listen, "listen", cfg.Listen, "address of the JSON-RPC; port 0: any free one")
 	f.StringVar(&cfg.ControlListen, "control-listen", cfg.ControlListen, "address of the control port")
 	f.IntVar(&cfg.Miners, "miners", cfg.Miners, "how many miner actors, from f01000 on")
+	f.BoolVar(&cfg.SharedControl, "shared-control", cfg.SharedControl, "all miners have one control address")
 	f.DurationVar(&cfg.EpochDuration, "epoch", cfg.EpochDuration, "time between tipsets")
 	f.Uint64Var(&cfg.Deadlines, "deadlines", cfg.Deadlines, "deadlines a proving period")
 	epochs := func(p *abi.ChainEpoch, name, usage string) { f.Int64Var((*int64)(p), name, int64(*p), usage) }
