@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ import (
 // story is a deadline with the chain, the cards and the sender around it played by the test. Time is skipped; epochs are 30 s
 // of the skipped time.
 type story struct {
+	mu sync.Mutex // activities run beside each other
 	*testing.T
 	env      *testsuite.TestWorkflowEnvironment
 	deadline post.Deadline
@@ -128,6 +130,8 @@ func (s *story) now() abi.ChainEpoch {
 func (s *story) play() {
 	register := func(name string, f any) { s.env.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name}) }
 	register(workflows.ActivityAwaitEpoch, func(_ context.Context, in workflows.AwaitInput) (abi.ChainEpoch, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		now := s.now()
 		if now < in.Target-2 {
 			return now, nil
@@ -138,19 +142,35 @@ func (s *story) play() {
 		return s.now(), nil
 	})
 	register(workflows.ActivityLoadDeadline, func(context.Context, workflows.LoadInput) (post.Loaded, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.loaded.Head = s.now()
 		return s.loaded, s.node
 	})
 	register(workflows.ActivityLoadPartition, func(_ context.Context, in workflows.PartitionInput) (post.Sectors, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		return s.wanted(in.Partition)
 	})
-	register(workflows.ActivityLookupSectors, func(_ context.Context, in workflows.PartitionInput) (post.Located, error) { return s.located(in) })
+	register(workflows.ActivityLookupSectors, func(_ context.Context, in workflows.PartitionInput) (post.Located, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.located(in)
+	})
 	register(workflows.ActivityChallengeRandomness, func(context.Context, post.Deadline) ([]byte, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.asked++
 		return s.challenge(s.asked), s.noChallenge
 	})
-	register(workflows.ActivityVerifyProof, func(_ context.Context, in workflows.VerifyInput) (bool, error) { return s.verify(in), nil })
+	register(workflows.ActivityVerifyProof, func(_ context.Context, in workflows.VerifyInput) (bool, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.verify(in), nil
+	})
 	register(workflows.ActivityBuildPost, func(_ context.Context, in workflows.BuildInput) (workflows.BuiltPost, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.built = append(s.built, in)
 		if now := s.challenge(s.asked + 1); string(now) != string(in.Randomness) {
 			return workflows.BuiltPost{}, temporal.NewNonRetryableApplicationError("changed", workflows.ErrorRandomnessChanged, nil)
@@ -163,6 +183,8 @@ func (s *story) play() {
 		return workflows.BuiltPost{Method: 5, To: "f01000", Params: append([]byte(s.commit(len(s.built))), in.Proof.Bytes...)}, nil
 	})
 	register(workflows.ActivityRequestMessage, func(_ context.Context, r post.MessageRequest) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.requests = append(s.requests, r)
 		send := func() {
 			if settled := s.send(r); settled.ID != "" {
@@ -170,20 +192,30 @@ func (s *story) play() {
 			}
 		}
 		if early := r.NotBefore - s.now(); early > 0 {
-			s.env.RegisterDelayedCallback(send, time.Duration(early)*epoch)
+			s.env.RegisterDelayedCallback(func() {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				send()
+			}, time.Duration(early)*epoch)
 		} else {
 			send()
 		}
 		return nil
 	})
 	register(workflows.ActivityConfirmMessage, func(_ context.Context, in workflows.ConfirmInput) (workflows.Receipt, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.confirms++
 		return s.receipt(s.confirms), nil
 	})
 	register(workflows.ActivityCheckDeadline, func(context.Context, post.Deadline) (workflows.Checked, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		return workflows.Checked{Faulty: s.faulty, Posted: s.posted}, nil
 	})
 	register(workflows.ActivityRouteJob, func(_ context.Context, in workflows.RouteInput) (post.Choice, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.routed = append(s.routed, in)
 		return s.route(in)
 	})
@@ -215,6 +247,8 @@ func (s *story) run() (post.Result, error) {
 	s.began = s.env.Now()
 	s.env.OnActivity(workflows.ActivityGenerateWindowPoSt, mock.Anything, mock.Anything).After(s.proveTime).Return(
 		func(_ context.Context, job post.Job) (post.Proof, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			s.jobs = append(s.jobs, job)
 			return s.prove(job)
 		})
