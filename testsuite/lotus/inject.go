@@ -18,6 +18,10 @@ import (
 // methodPost is the miner actor's SubmitWindowedPoSt.
 const methodPost = abi.MethodNum(5)
 
+// noticed is how long a daemon may be dead until what it had under way is begun by another (workflows.lostDaemon): a third of an epoch on
+// mainnet, and 66 epochs of 150 ms.
+const noticed = 10 * time.Second
+
 // inject does all faults of the plan, each when its time comes. The function it returns waits for the last and gives what was done.
 func (r *run) inject(ctx context.Context) func() []period.Injected {
 	done := make([]period.Injected, len(r.plan.Faults))
@@ -170,6 +174,11 @@ func (r *run) disturb(ctx context.Context, f *period.Injected) error {
 	case period.PoolDropped:
 		return r.dropPool(ctx, f)
 	case period.DaemonKilled:
+		if r.epochs(60) < 2*noticed { // what it had under way would be lost for longer than the deadline is open
+			if err := r.allLanded(ctx, f.Window); err != nil {
+				return err
+			}
+		}
 		return r.rig.Daemons[f.Which].Restart(ctx)
 	case period.WorkerKilled:
 		if err := r.allLanded(ctx, f.Window); err != nil {
