@@ -35,9 +35,10 @@ func main() {
 func mainCode() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	out := ownStdout()
 	if len(os.Args) > 1 {
 		if command := commands[os.Args[1]]; command != nil {
-			return exitCode(command(ctx, os.Args[2:], os.Stdout, os.Stderr))
+			return exitCode(command(ctx, os.Args[2:], out, os.Stderr))
 		}
 	}
 	opts, err := parseFlags(os.Args[1:], os.Stderr)
@@ -49,10 +50,18 @@ func mainCode() int {
 		return exitUsage
 	}
 	if opts.showVersion {
-		fmt.Fprintf(os.Stdout, "temporal-dev: Temporal server %s\n", serverVersion)
+		fmt.Fprintf(out, "temporal-dev: Temporal server %s\n", serverVersion)
 		return 0
 	}
-	return exitCode(run(ctx, opts, os.Stdout, os.Stderr))
+	return exitCode(run(ctx, opts, out, os.Stderr))
+}
+
+// ownStdout is standard output, for this program's own lines alone: what libraries print there goes to standard error. The Web UI ends
+// the process with a line of JSON when it cannot listen, which whoever waits for the ready line would take for it.
+func ownStdout() *os.File {
+	out := os.Stdout
+	os.Stdout = os.Stderr
+	return out
 }
 
 // commands are what it does beside serving.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,7 +19,15 @@ import (
 // the program a second time.
 const asProgram = "TEMPORAL_DEV_AS_PROGRAM"
 
+// asUI makes the test binary run the Web UI alone, on the port that it names.
+const asUI = "TEMPORAL_DEV_AS_UI"
+
 func TestMain(m *testing.M) {
+	if port, err := strconv.Atoi(os.Getenv(asUI)); err == nil {
+		_ = ownStdout()
+		_ = newUI(options{ip: "127.0.0.1", uiIP: "127.0.0.1", namespace: "default"}, ports{ui: port}).Start()
+		os.Exit(0)
+	}
 	if os.Getenv(asProgram) != "" {
 		os.Exit(mainCode())
 	}

@@ -144,12 +144,12 @@ func (p *postgresOptions) bringUp(ctx context.Context, w wanted, check bool) (da
 	if err := comparable(state, w, p); err != nil {
 		return state, err
 	}
-	if state.Before == "" {
-		if err := refuseForeign(ctx, db, w.database, p); err != nil {
-			return state, err
-		}
-	}
-	if check || state.Before == w.version {
+	switch {
+	case state.Before == w.version:
+		return state, nil
+	case check && state.Before == "":
+		return state, refuseForeign(ctx, db, w.database, p)
+	case check:
 		return state, nil
 	}
 	unlock, err := lockSchema(ctx, db)
@@ -161,6 +161,12 @@ func (p *postgresOptions) bringUp(ctx context.Context, w wanted, check bool) (da
 	found, err := readVersion(ctx, db, w.database)
 	if err != nil {
 		return state, p.explain(err, w.database)
+	}
+	if found == "" {
+		// Only now: before the lock, the tables may be those that another is making.
+		if err := refuseForeign(ctx, db, w.database, p); err != nil {
+			return state, err
+		}
 	}
 	if found != w.version {
 		if err := p.apply(w, found == ""); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -212,6 +214,26 @@ func TestTakenPort(t *testing.T) {
 		line := refused(t, exitFailed, "--db-file", dbPath(t), flag, taken, other, "0")
 		wantIn(t, line, "port "+taken, "taken", flag+" ")
 	}
+}
+
+// The Web UI's port is taken between the look at it and its start: standard output stays for the ready line.
+func TestPortTakenAtTheLastMoment(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), asUI+"="+strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Run(); err == nil {
+		t.Error("it goes on without the Web UI")
+	}
+	if out.Len() > 0 {
+		t.Errorf("on standard output stands %q", out.String())
+	}
+	wantIn(t, errOut.String(), "address already in use")
 }
 
 func TestOddFileName(t *testing.T) {

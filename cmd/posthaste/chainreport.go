@@ -21,6 +21,14 @@ type chainReady struct {
 	ParameterCache  string       `json:"parameter_cache"`
 }
 
+// lacks is what there is no demo without.
+func (r *chainReady) lacks() string {
+	if r.Control == "" || len(r.Miners) == 0 || r.EpochSeconds <= 0 {
+		return "control, miners or epoch_seconds"
+	}
+	return ""
+}
+
 type chainStore struct {
 	Name string `json:"name"`
 	Path string `json:"path"`

@@ -24,12 +24,18 @@ type program struct {
 	path    string
 	args    []string
 	env     []string        // beside the parent's
-	ready   any             // the program's first line on stdout is decoded into it; nil: it is ready when it runs
+	ready   readyLine       // the program's first line on stdout is decoded into it; nil: it is ready when it runs
 	within  time.Duration   // how long it may take to get ready
 	grace   time.Duration   // from SIGTERM to SIGKILL; 0 means defaultGrace
 	restart bool            // start it again when it ends by itself
 	mayEnd  bool            // unless restart: it is nobody's trouble when it ends well
 	again   func() []string // arguments of a restart; nil: as args
+}
+
+// readyLine is what a program's first line on stdout is decoded into.
+type readyLine interface {
+	// lacks names what the line should have said and did not: it is some other line of JSON then.
+	lacks() string
 }
 
 // Times of the supervisor.
@@ -211,6 +217,10 @@ func (c *child) awaitReady(ctx context.Context, run *process, line <-chan []byte
 		}
 		if err := json.Unmarshal(text, c.ready); err != nil {
 			return fmt.Errorf("%s said %q instead of its ready line: %w", c.name, strings.TrimSpace(string(text)), err)
+		}
+		if missing := c.ready.lacks(); missing != "" {
+			// Without the line: a chain's holds a token.
+			return fmt.Errorf("%s printed something instead of its ready line that has no %s%s", c.name, missing, c.tail(run.from))
 		}
 		return nil
 	case <-timer.C:

@@ -30,7 +30,15 @@ func shell(name, script string) program {
 }
 
 type shellReady struct {
-	PID int `json:"pid"`
+	PID   int `json:"pid"`
+	Child int `json:"child"`
+}
+
+func (r *shellReady) lacks() string {
+	if r.PID == 0 {
+		return "pid"
+	}
+	return ""
 }
 
 const sayReady = `echo '{"pid":'$$'}';`
@@ -63,6 +71,7 @@ func TestStartFails(t *testing.T) {
 		"it ends before it is ready": {`echo 'port 7233 is taken' >&2; exit 3`, []string{"p ended before it was ready: exit status 3", "port 7233 is taken"}},
 		"it ends well, too soon":     {`exit 0`, []string{"p ended before it was ready: exit status 0; it logged nothing"}},
 		"it prints garbage":          {`echo hello; sleep 60`, []string{`p said "hello" instead of its ready line`}},
+		"it says something else":     {`echo 'oh dear' >&2; echo '{"level":"FATAL"}'; sleep 60`, []string{`p printed something instead of its ready line that has no pid`, "oh dear"}},
 		"it never gets ready":        {`echo 'still at it' >&2; sleep 60`, []string{"p was not ready within 300ms", "still at it"}},
 	} {
 		t.Run(situation, func(t *testing.T) {
@@ -95,10 +104,7 @@ func TestStopEndsTheLastStartedFirst(t *testing.T) {
 
 func TestStopKillsWhatDoesNotListenAndItsChildren(t *testing.T) {
 	s := testSupervisor(t)
-	var ready struct {
-		PID   int `json:"pid"`
-		Child int `json:"child"`
-	}
+	var ready shellReady
 	p := shell("deaf", `trap '' TERM; sleep 600 & echo '{"pid":'$$',"child":'$!'}'; wait; wait`)
 	p.ready, p.grace = &ready, 200*time.Millisecond
 	require.NoError(t, s.start(t.Context(), p))

@@ -21,6 +21,14 @@ type temporalReady struct {
 	PID           int    `json:"pid"`
 }
 
+// lacks is where it answers, if the line does not say it.
+func (r *temporalReady) lacks() string {
+	if r.Address == "" || r.Namespace == "" {
+		return "address and namespace"
+	}
+	return ""
+}
+
 // runningTemporal finds the temporal-dev that has the database open, if one does: its lock file is locked and says where it
 // answers. Nil: none runs.
 func runningTemporal(ctx context.Context, dbFile string) (*temporalReady, error) {
