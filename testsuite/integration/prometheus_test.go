@@ -170,6 +170,17 @@ func (p *prometheus) fires(ctx context.Context, t *testing.T, names ...string) (
 	return labels
 }
 
+// until waits until a query has a result.
+func (p *prometheus) until(ctx context.Context, t *testing.T, expr string) {
+	t.Helper()
+	eventually(ctx, t, expr, func() bool {
+		var answer struct {
+			Result []any `json:"result"`
+		}
+		return p.get(ctx, "/api/v1/query", url.Values{"query": {expr}}, &answer) == nil && len(answer.Result) > 0
+	})
+}
+
 // lacks gives the queries that had no data at any time.
 func (p *prometheus) lacks(ctx context.Context, t *testing.T, exprs []string) (empty []string) {
 	t.Helper()
@@ -225,11 +236,11 @@ func TestPrometheusAlerts(t *testing.T) {
 	ctx := within(t, 5*time.Minute)
 	bin, err := filepath.Abs("../../bin/posthaste")
 	require.NoError(t, err)
-	const sleep = 9 * time.Second // of the 30 s that there are for proving
+	const sleep = 14 * time.Second // of the 45 s that there are for proving: a busy machine needs some 16 s more for the proof itself
 	daemon, work := localAddress(t), localAddress(t)
 	r := rig.New(t, rig.Options{
-		// Of each deadline 5 s from Challenge to Open and 30 s to Close; proofs must be made 5 s before that.
-		Chain:  []string{"--miners", "1", "--deadlines", "4", "--window", "60", "--lookback", "10", "--fault-cutoff", "12", "--partitions", "2", "--wide-every", "0"},
+		// Of each deadline 5 s from Challenge to Open and 45 s to Close; proofs must be made 5 s before that.
+		Chain:  []string{"--miners", "1", "--deadlines", "4", "--window", "90", "--lookback", "10", "--fault-cutoff", "12", "--partitions", "2", "--wide-every", "0"},
 		Policy: []string{"max_try = 1"},
 		Before: func(r *rig.Rig) {
 			otherCode(ctx, t, r)
@@ -257,6 +268,7 @@ func TestPrometheusAlerts(t *testing.T) {
 	late := p.fires(ctx, t, "ProofLate")
 	assert.Equal(t, "f01000", late["miner"])
 	assert.NotEmpty(t, late["deadline"])
+	p.until(ctx, t, fmt.Sprintf("posthaste_deadline_time_gone_ratio{deadline=%q} >= 0.7", late["deadline"])) // less than a proof takes is left, and two looks
 
 	require.NoError(t, r.StopIncluding(ctx))
 	for _, number := range []abi.SectorNumber{9, 11, 13, 15} { // one of each partition, from the third deadline on
