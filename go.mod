@@ -5,6 +5,7 @@ go 1.26.8
 replace github.com/filecoin-project/filecoin-ffi => ./extern/filecoin-ffi
 
 require (
+	github.com/agnivade/levenshtein v1.2.2
 	github.com/chromedp/chromedp v0.22.1
 	github.com/filecoin-project/filecoin-ffi v1.36.1
 	github.com/filecoin-project/go-address v1.2.0

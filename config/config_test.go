@@ -194,15 +194,15 @@ func TestEnvironmentFillsWhatIsLeftOut(t *testing.T) {
 func TestBadConfigurations(t *testing.T) {
 	for situation, c := range map[string]struct{ text, want string }{
 		"an unknown key in a table": {
-			"[temporal]\n  adress = \"x\"", `2:3: temporal.adress: unknown key; in temporal there may be address, namespace, ui, versioning, build_id`,
+			"[temporal]\n  adress = \"x\"", `2:3: temporal.adress: unknown key (did you mean address?); in temporal there may be address, namespace, ui, versioning, build_id`,
 		},
 		"an unknown table": {
-			"[wroker]\nname = 1", `1:2: wroker: unknown key; at the top level there may be temporal, chain, policy, miners, stores, attached, worker, processors, metrics, alerts, log`,
+			"[wroker]\nname = 1", `1:2: wroker: unknown key (did you mean worker?); at the top level there may be temporal, chain, policy, miners, stores, attached, worker, processors, metrics, alerts, log`,
 		},
 		"an unknown key in the second of a list": {
 			"[[stores]]\nname=\"a\"\npath=\"/a\"\n[[stores]]\nname=\"b\"\nlocation=\"/b\"", `6:1: stores[1].location: unknown key; in stores[1] there may be name, path`,
 		},
-		"a key in the wrong case":    {"[log]\nLevel = \"info\"", `2:1: log.Level: unknown key; in log there may be level, format`},
+		"a key in the wrong case":    {"[log]\nLevel = \"info\"", `2:1: log.Level: unknown key (did you mean level?); in log there may be level, format`},
 		"a number for a string":      {"[[miners]]\nid = 1000", `2:1: miners[0].id: want a string such as "f01000"`},
 		"a string for a number":      {"policy.max_try = \"2\"", `1:8: policy.max_try: want a whole number`},
 		"a fraction of an epoch":     {"policy.confidence = 1.5", `1:8: policy.confidence: want a whole number of epochs`},

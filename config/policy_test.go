@@ -22,7 +22,7 @@ func TestPolicyOnACommandLine(t *testing.T) {
 		"max_try=0":             "policy.max_try: 0 must be from 1 to 1048576",
 		"partitions_per_post=4": "policy.partitions_per_post: 4 must be from 1 to 3, what the network takes in one message",
 		"partitions_per_post=0": "policy.partitions_per_post: 0 must be from 1 to 3, what the network takes in one message",
-		"max_tri=1":             "policy.max_tri: unknown key; in policy there may be sender, challenge_confidence, submit_confidence, confidence, submit_reserve, max_try, retry_until_close, job_lifetime, pool, partitions_per_post, recover_alone, max_fee, gas_fee_cap, gas_over_estimation, gas_over_premium, replace_max_fee, recover, max_recover_sectors, max_recover_partitions",
+		"max_tri=1":             "policy.max_tri: unknown key (did you mean max_try?); in policy there may be sender, challenge_confidence, submit_confidence, confidence, submit_reserve, max_try, retry_until_close, job_lifetime, pool, partitions_per_post, recover_alone, max_fee, gas_fee_cap, gas_over_estimation, gas_over_premium, replace_max_fee, recover, max_recover_sectors, max_recover_partitions",
 		"sender=bob":            `policy.sender: "bob" is neither "auto" (chosen among the miner's addresses) nor an address`,
 		"pool=\"]\n[miners":     `policy.pool: "\"]\n[miners": a name is made of letters, digits, '.', '_' and '-'`,
 	} {

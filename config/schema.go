@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agnivade/levenshtein"
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 )
@@ -190,8 +191,23 @@ func (w *walk) step(path string, schema reflect.Type, key string, at place) refl
 	if path != "" {
 		where = "in " + path
 	}
-	w.faults = append(w.faults, fault{at, fmt.Sprintf("%s: unknown key; %s there may be %s", join(path, key), where, strings.Join(allowed, ", "))})
+	meant := ""
+	if like := alike(key, allowed); like != "" {
+		meant = fmt.Sprintf(" (did you mean %s?)", like)
+	}
+	w.faults = append(w.faults, fault{at, fmt.Sprintf("%s: unknown key%s; %s there may be %s", join(path, key), meant, where, strings.Join(allowed, ", "))})
 	return nil
+}
+
+// alike is the name that a key was probably meant to be, or "": one edit away or two, and more in long names.
+func alike(key string, names []string) (like string) {
+	least := len(key)/4 + 2
+	for _, name := range names {
+		if d := levenshtein.ComputeDistance(strings.ToLower(key), name); d < least {
+			like, least = name, d
+		}
+	}
+	return like
 }
 
 // keyValue checks key = value in the table at path.

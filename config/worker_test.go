@@ -115,7 +115,7 @@ func TestBadWorkers(t *testing.T) {
 		"a weight of nothing":        {"[[processors.window_post]]\nweight=0", `2:1: processors.window_post[0].weight: 0 must be from 1 to 1048576`},
 		"CPUs that are none":         {"[[processors.window_post]]\ncgroup.cpuset=\"all\"", `2:8: processors.window_post[0].cgroup.cpuset: "all" is no CPU set such as "0-3,8"`},
 		"CPUs as a number":           {"[[processors.window_post]]\ncgroup.cpuset=3", `2:8: processors.window_post[0].cgroup.cpuset: want a string such as "0-3,8"`},
-		"an unknown key of a cgroup": {"[[processors.window_post]]\ncgroup={cpus=\"1\"}", `2:9: processors.window_post[0].cgroup.cpus: unknown key; in processors.window_post[0].cgroup there may be cpuset, group_name`},
+		"an unknown key of a cgroup": {"[[processors.window_post]]\ncgroup={cpus=\"1\"}", `2:9: processors.window_post[0].cgroup.cpus: unknown key (did you mean cpuset?); in processors.window_post[0].cgroup there may be cpuset, group_name`},
 		"a name of both kinds":       {"[[processors.window_post]]\nname=\"a\"\n[[processors.winning_post]]\nname=\"a\"", `4:1: processors.winning_post[0].name: two cards are named "a"`},
 		"a name of a found card":     {"[[processors.winning_post]]\nname=\"gpu0\"", `2:1: processors.winning_post[0].name: "gpu0" may be the name of a window card that is found at start; take another`},
 		"metrics without port":       {"metrics.worker=\"localhost\"", `1:9: metrics.worker: "localhost" is neither host:port, such as "127.0.0.1:9464", nor "off"`},

@@ -78,7 +78,7 @@ func TestBadCommandLines(t *testing.T) {
 		"an unknown flag":           {[]string{"version", "--yaml"}, "unknown flag: --yaml"},
 		"an argument too many":      {[]string{"init", "x"}, `unknown command "x" for "posthaste init"; usage: posthaste init [flags]`},
 		"no configuration":          {[]string{"up", "--config", "/none/p.toml"}, "there is no configuration at /none/p.toml; `posthaste init` writes one"},
-		"a broken configuration":    {[]string{"up", "--config", broken}, broken + ":2:1: log.levle: unknown key; in log there may be level, format"},
+		"a broken configuration":    {[]string{"up", "--config", broken}, broken + ":2:1: log.levle: unknown key (did you mean level?); in log there may be level, format"},
 		"a level that is none":      {[]string{"demo", "--log-level", "loud"}, `--log-level: "loud" is no log level; there are debug, info, warn and error`},
 		"a demo of nothing":         {[]string{"demo", "--deadlines", "0"}, "--deadlines 0: at least 1"},
 		"a demo without a worker":   {[]string{"demo", "--workers", "0"}, "--workers 0 --cards 2: at least 1 of each, and at most 64 cards in all"},
