@@ -9,8 +9,10 @@ import (
 
 	"github.com/filecoin-project/go-state-types/abi"
 	"github.com/spf13/cobra"
+	workflowpb "go.temporal.io/api/workflow/v1"
 
 	"posthaste/post"
+	"posthaste/workflows"
 )
 
 // newProving holds the commands that try out what a fleet can prove.
@@ -67,6 +69,18 @@ func newProgress(out io.Writer) *progress {
 
 // progressLine is what goes on in one place. What changes all the time is shown on a terminal only.
 type progressLine struct{ where, what, seconds string }
+
+// triedAgain are the activities that have failed and are tried again: what holds a person up who waits.
+func triedAgain(pending []*workflowpb.PendingActivityInfo) (lines []progressLine) {
+	for _, a := range pending {
+		name, last := a.GetActivityType().GetName(), a.GetLastFailure().GetMessage()
+		if last == "" || name == workflows.ActivityGenerateWindowPoSt { // a proof's is told with its partition
+			continue
+		}
+		lines = append(lines, progressLine{where: name, what: "failed, is tried again: " + last, seconds: fmt.Sprintf("(try %d)", a.GetAttempt())})
+	}
+	return lines
+}
 
 func (p *progress) show(lines []progressLine) {
 	s := p.screen

@@ -142,7 +142,7 @@ func checkVerdict(c post.Checkup) error {
 func checkProgress(info *workflowpb.WorkflowExecutionInfo, pending []*workflowpb.PendingActivityInfo) []progressLine {
 	var so post.Checkup
 	if !workers.MemoOf(info, workflows.MemoCheck, &so) || so.Of == 0 {
-		return nil
+		return triedAgain(pending)
 	}
 	bad := 0
 	for _, p := range so.Partitions {
@@ -155,7 +155,7 @@ func checkProgress(info *workflowpb.WorkflowExecutionInfo, pending []*workflowpb
 			line.seconds = fmt.Sprintf("(deadline %d partition %d: %d of %d, %d bad)", beat.Deadline, beat.Partition, beat.Done, beat.Of, beat.Bad)
 		}
 	}
-	return []progressLine{line}
+	return append([]progressLine{line}, triedAgain(pending)...)
 }
 
 // printCheckup is a checkup for people: whatever is not as it should be, and the sums.

@@ -203,7 +203,7 @@ func (r *trialReport) verdict() error {
 func trialProgress(info *workflowpb.WorkflowExecutionInfo, pending []*workflowpb.PendingActivityInfo) []progressLine {
 	var board post.Result
 	if !workers.MemoOf(info, workflows.MemoBoard, &board) {
-		return nil
+		return triedAgain(pending)
 	}
 	var lines []progressLine
 	for _, p := range board.Partitions {
@@ -218,7 +218,7 @@ func trialProgress(info *workflowpb.WorkflowExecutionInfo, pending []*workflowpb
 		}
 		lines = append(lines, line)
 	}
-	return lines
+	return append(lines, triedAgain(pending)...)
 }
 
 // cardProgress is what a card does for a partition, by its activity's heartbeat.
