@@ -76,6 +76,8 @@ func TestBadCommandLines(t *testing.T) {
 		"an unknown command":        {[]string{"upp"}, `unknown command "upp" for "posthaste"; did you mean up?`},
 		"a misspelt worker command": {[]string{"worker", "lst"}, `unknown command "lst" for "posthaste worker"; did you mean list?`},
 		"an unknown flag":           {[]string{"version", "--yaml"}, "unknown flag: --yaml"},
+		"a number that is none":     {[]string{"demo", "--workers=x"}, `--workers "x": invalid syntax; give a whole number`},
+		"a number too large":        {[]string{"proving", "check", "--deadline", "99999999999999999999"}, `--deadline "99999999999999999999": value out of range; give a whole number`},
 		"an argument too many":      {[]string{"init", "x"}, `unknown command "x" for "posthaste init"; usage: posthaste init [flags]`},
 		"no configuration":          {[]string{"up", "--config", "/none/p.toml"}, "there is no configuration at /none/p.toml; `posthaste init` writes one"},
 		"a broken configuration":    {[]string{"up", "--config", broken}, broken + ":2:1: log.levle: unknown key (did you mean level?); in log there may be level, format"},

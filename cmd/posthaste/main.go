@@ -9,11 +9,13 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"go.temporal.io/sdk/client"
 
 	"posthaste/config"
@@ -91,7 +93,19 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(newProving(a))
 	root.InitDefaultCompletionCmd("posthaste")
 	refuseUnknown(root)
+	root.SetFlagErrorFunc(explainFlag)
 	return root
+}
+
+// explainFlag says what a flag wants instead of how Go failed to read it.
+func explainFlag(_ *cobra.Command, err error) error {
+	var invalid *pflag.InvalidValueError
+	var number *strconv.NumError
+	if !errors.As(err, &invalid) || !errors.As(err, &number) {
+		return err
+	}
+	kind := map[bool]string{true: "a number", false: "a whole number"}[strings.HasPrefix(invalid.GetFlag().Value.Type(), "float")]
+	return fmt.Errorf("--%s %q: %w; give %s", invalid.GetFlag().Name, invalid.GetValue(), number.Err, kind)
 }
 
 // refuseUnknown makes commands that only hold others show their help, and fail when they are given a name that none has:
