@@ -1,9 +1,12 @@
 package config_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"posthaste/config"
@@ -40,4 +43,20 @@ func TestRecoveryPolicy(t *testing.T) {
 	require.Equal(t, post.Recovery{MaxPartitions: 1}, s.Recovery)
 	_, err = config.PolicySettings(s, []string{"max_recover_sectors=-1"})
 	require.EqualError(t, err, "policy.max_recover_sectors: -1 must be from 0 to 1048576")
+}
+
+// What posthaste.toml says of the least and the most that a key may be is what is taken.
+func TestBoundsAreToldInTheFile(t *testing.T) {
+	for key, bounds := range map[string][2]int{
+		"challenge_confidence": {0, 59}, "submit_confidence": {0, 50}, "confidence": {1, 900}, "submit_reserve": {0, 59},
+		"gas_over_estimation": {1, 10}, "gas_over_premium": {0, 1000},
+	} {
+		before, _, found := strings.Cut(config.Commented(), "\n#"+key+" = ")
+		require.True(t, found, key)
+		assert.Contains(t, before[max(0, len(before)-300):], fmt.Sprintf("%d to %d", bounds[0], bounds[1]), key)
+		for value, taken := range map[int]bool{bounds[0]: true, bounds[1]: true, bounds[0] - 1: false, bounds[1] + 1: false} {
+			_, err := config.PolicySettings(post.DefaultSettings(), []string{fmt.Sprintf("%s=%d", key, value)})
+			assert.Equal(t, taken, err == nil, "%s = %d: %v", key, value, err)
+		}
+	}
 }
