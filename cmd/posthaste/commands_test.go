@@ -182,3 +182,16 @@ func TestATemporalThatIsStartedAgainKeepsItsPorts(t *testing.T) {
 		})
 	}
 }
+
+// A configuration that lacks something starts nothing.
+func TestUpOfNothing(t *testing.T) {
+	t.Setenv("FULLNODE_API_INFO", "")
+	dir := t.TempDir()
+	written, data := filepath.Join(dir, "posthaste.toml"), filepath.Join(dir, "data")
+	_, _, err := run(t, "init", "--config", written)
+	require.NoError(t, err)
+	_, _, err = run(t, "up", "--config", written, "--data-dir", data)
+	require.ErrorContains(t, err, "a daemon needs a Filecoin node: chain.api_info")
+	require.ErrorContains(t, err, "a miner: [[miners]] with an id, enabled")
+	require.NoDirExists(t, data)
+}

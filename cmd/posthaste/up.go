@@ -34,9 +34,12 @@ and left running. A program that ends is started again. Ctrl-C stops all, in ord
 		Example: `  posthaste init && posthaste up`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, log, err := a.load()
+			c, log, err := a.load()
 			if err != nil {
 				return err
+			}
+			if err := c.ForDaemon(); err != nil {
+				return err // before anything is started
 			}
 			return a.up(cmd.Context(), o, log)
 		},
@@ -82,9 +85,6 @@ func (a *app) up(ctx context.Context, o upOptions, log *slog.Logger) error {
 	}
 	c, env, err := a.attachedTo(server)
 	if err != nil {
-		return err
-	}
-	if err := c.ForDaemon(); err != nil {
 		return err
 	}
 	for _, role := range []string{"daemon", "worker"} {
