@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,7 +25,7 @@ type Pool interface {
 	ChainGetTipSet(context.Context, chain.TipSetKey) (*chain.TipSet, error)
 	GasEstimateGasLimit(context.Context, *chain.Message, chain.TipSetKey) (int64, error)
 	GasEstimateMessageGas(context.Context, *chain.Message, *chain.MessageSendSpec, chain.TipSetKey) (*chain.Message, error)
-	MpoolGetNonce(context.Context, address.Address) (uint64, error)
+	MpoolGetNonce(context.Context, address.Address, uint64) (uint64, error)
 	MpoolPending(context.Context, chain.TipSetKey) ([]*chain.SignedMessage, error)
 	MpoolPush(context.Context, *chain.SignedMessage) (cid.Cid, error)
 	WalletSignMessage(context.Context, address.Address, *chain.Message) (*chain.SignedMessage, error)
@@ -83,7 +84,7 @@ func unsigned(r post.MessageRequest) (*chain.Message, error) {
 
 // estimated is a message as the node prices it, with the nonce that it would give it.
 func (m *Messages) estimated(ctx context.Context, message *chain.Message) (workflows.Prepared, error) {
-	head, err := m.Node.ChainHead(ctx)
+	at, err := m.account(ctx, message.From)
 	if err != nil {
 		return workflows.Prepared{}, err
 	}
@@ -91,12 +92,12 @@ func (m *Messages) estimated(ctx context.Context, message *chain.Message) (workf
 	if err != nil {
 		return workflows.Prepared{}, err
 	}
-	nonce, err := m.Node.MpoolGetNonce(ctx, message.From)
+	nonce, err := m.Node.MpoolGetNonce(ctx, message.From, at.nonce)
 	if err != nil {
 		return workflows.Prepared{}, err
 	}
 	raw, err := json.Marshal(estimated)
-	return workflows.Prepared{Message: raw, Nonce: nonce, Head: head.Height}, err
+	return workflows.Prepared{Message: raw, Nonce: nonce, Head: at.head.Height}, err
 }
 
 // SignMessage puts the nonce into a message and has the node's wallet sign it. It changes nothing anywhere.
@@ -198,28 +199,23 @@ func (m *Messages) FollowMessages(ctx context.Context, in workflows.FollowInput)
 	return out, nil
 }
 
-// find looks for the one of several messages with the same nonce that is on the chain.
+// find looks for the one of several messages with the same nonce that is on the chain. That of one it cannot be said is only an error if none of
+// the others is there.
 func (m *Messages) find(ctx context.Context, head *chain.TipSet, names []string) (post.Look, error) {
+	var unclear error
 	for _, name := range names {
 		message, err := cid.Decode(name)
 		if err != nil {
 			return post.Look{}, fmt.Errorf("message %q: %w", name, err)
 		}
 		look, err := search(ctx, m.Node, head, message)
-		if err != nil && !unknownMessage(err) {
-			return post.Look{}, err
-		}
+		unclear = cmp.Or(unclear, err)
 		if look.Found {
 			look.Message = name
 			return look, nil
 		}
 	}
-	return post.Look{}, nil
-}
-
-// unknownMessage recognizes Lotus's answer about a message that it has never seen. It is not on its chain then: another node was given it.
-func unknownMessage(err error) bool {
-	return answered(err) && strings.Contains(err.Error(), "failed to load message")
+	return post.Look{}, unclear
 }
 
 // searcher finds messages and the tipsets that include them.
@@ -232,6 +228,9 @@ type searcher interface {
 // epoch people mean by landed, is that one's parent.
 func search(ctx context.Context, node searcher, head *chain.TipSet, message cid.Cid) (post.Look, error) {
 	found, err := node.StateSearchMsg(ctx, head.Key(), message, lookBack, false)
+	if chain.UnknownMessage(err) {
+		return post.Look{}, nil // another node was given it, and it never came
+	}
 	if err != nil && answered(err) && strings.Contains(err.Error(), "found message with equal nonce") {
 		return post.Look{}, nil // Lotus's word for: another message with its nonce is there, and it will never be
 	}

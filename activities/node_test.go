@@ -35,6 +35,7 @@ type node struct {
 	challenge  []byte
 	commit     []byte
 	landed     map[cid.Cid]*chain.MsgLookup
+	searches   map[cid.Cid]error // what the search of one message fails with
 	nonces     map[address.Address]uint64
 	fail       map[string]error // by method, or method and deadline
 	pushed     []*chain.SignedMessage
@@ -100,7 +101,7 @@ func newNode(t *testing.T) *node {
 		deadlines: []chain.Deadline{{PostSubmissions: set()}, {PostSubmissions: set()}, {PostSubmissions: set(1)}, {PostSubmissions: set()}},
 		keys: map[address.Address]address.Address{idAddress(101): keyAddress("worker"), idAddress(102): keyAddress("control0"),
 			idAddress(103): keyAddress("control1")},
-		sectors: map[abi.SectorNumber]*chain.SectorOnChainInfo{}, landed: map[cid.Cid]*chain.MsgLookup{}, nonces: map[address.Address]uint64{},
+		sectors: map[abi.SectorNumber]*chain.SectorOnChainInfo{}, landed: map[cid.Cid]*chain.MsgLookup{}, searches: map[cid.Cid]error{}, nonces: map[address.Address]uint64{},
 		challenge: make([]byte, 32), commit: make([]byte, 32), fail: map[string]error{},
 	}
 	n.challenge[0], n.commit[0] = 1, 2
@@ -220,6 +221,9 @@ func (n *node) StateAccountKey(_ context.Context, of address.Address, _ chain.Ti
 }
 
 func (n *node) StateSearchMsg(_ context.Context, _ chain.TipSetKey, message cid.Cid, _ abi.ChainEpoch, _ bool) (*chain.MsgLookup, error) {
+	if err := n.searches[message]; err != nil {
+		return nil, err
+	}
 	return n.landed[message], n.failing("StateSearchMsg")
 }
 
@@ -250,7 +254,7 @@ func (n *node) WalletHas(_ context.Context, key address.Address) (bool, error) {
 	return !n.without[key], n.failing("WalletHas")
 }
 
-func (n *node) MpoolGetNonce(_ context.Context, from address.Address) (uint64, error) {
+func (n *node) MpoolGetNonce(_ context.Context, from address.Address, _ uint64) (uint64, error) {
 	return max(n.nonces[from], n.nextNonce), n.failing("MpoolGetNonce")
 }
 

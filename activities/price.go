@@ -61,7 +61,7 @@ func (s account) left(held []post.Held, but uint64) post.Atto {
 // priced is a message within the operator's limits, and its nonce. If the pool has the same one already, from before somebody ended the sender's
 // workflow, that is adopted; if it has another one for the same purpose, this takes its place.
 func (m *Messages) priced(ctx context.Context, in workflows.PrepareInput, at account, message *chain.Message, quote *post.Quote) (workflows.Prepared, error) {
-	next, err := m.Node.MpoolGetNonce(ctx, message.From)
+	next, err := m.Node.MpoolGetNonce(ctx, message.From, at.nonce)
 	if err != nil {
 		return workflows.Prepared{}, err
 	}

@@ -223,14 +223,23 @@ func TestFollowingReplacedMessages(t *testing.T) {
 	assert.False(t, follow().Found)
 	n.landed[first] = &chain.MsgLookup{TipSet: tipset(109).Cids, Height: 109}
 	assert.Equal(t, post.Look{Found: true, Message: first.String(), Epoch: 108}, follow())
-	for name, answer := range map[string]error{
-		"the node has never seen it":          errors.New("failed to load message: ipld: could not find"),
-		"another one with its nonce is there": errors.New("found message with equal nonce as the one we are looking for (F:a n 7, TS: b n7)"),
+	for name, answer := range map[string]string{
+		"a Lotus node has never seen it":      "failed to load message: ipld: could not find",
+		"a Venus node has never seen it":      "failed to get bls message bafy2: blockstore: block not found",
+		"another one with its nonce is there": "found message with equal nonce as the one we are looking for (F:a n 7, TS: b n7)",
 	} {
-		n.fails("StateSearchMsg", answer)
+		n.searches[second] = &chain.CallError{Method: "StateSearchMsg", Err: errors.New(answer)}
+		assert.Equal(t, first.String(), follow().Message, "%s: the other one is", name)
+		n.searches[first] = n.searches[second]
 		assert.False(t, follow().Found, name)
-		n.fails("StateSearchMsg", nil)
+		delete(n.searches, first)
 	}
+	n.searches[second] = errAway
+	assert.Equal(t, first.String(), follow().Message, "what is not known of one does not keep the other from being found")
+	n.searches[first] = errAway
+	_, err := (&activities.Messages{Node: n}).FollowMessages(t.Context(), in)
+	retried(t, err)
+	clear(n.searches)
 	n.nonces[keyAddress("worker")] = 7
 	n.fails("StateSearchMsg", errors.New("it must not be asked"))
 	assert.False(t, follow().Found, "its nonce is not used: it cannot be there")

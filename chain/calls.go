@@ -255,9 +255,20 @@ func sameCall(a, b *Message) bool {
 	return a.To == b.To && a.From == b.From && a.Method == b.Method && bytes.Equal(a.Params, b.Params) && value(a).Equals(value(b))
 }
 
-// MpoolGetNonce is the next free nonce of an address in the node's pool.
-func (n *Node) MpoolGetNonce(ctx context.Context, from address.Address) (uint64, error) {
-	return call(ctx, n, "MpoolGetNonce", answerSmall, func(ctx context.Context) (json.RawMessage, error) { return n.api.MpoolGetNonce(ctx, from) }, decodeAs[uint64])
+// maxPending is how many messages of one sender a pool holds at most (Lotus: MaxActorPendingMessages).
+const maxPending = 1000
+
+// MpoolGetNonce is the next free nonce of an address in the node's pool. One that no pool could have come to from onChain, the next nonce that
+// the chain takes, is an error: a message that has it would never land, and all before it would have to be filled.
+func (n *Node) MpoolGetNonce(ctx context.Context, from address.Address, onChain uint64) (uint64, error) {
+	return call(ctx, n, "MpoolGetNonce", answerSmall, func(ctx context.Context) (json.RawMessage, error) { return n.api.MpoolGetNonce(ctx, from) },
+		func(raw json.RawMessage) (uint64, error) {
+			next, err := decodeAs[uint64](raw)
+			if err == nil && next > onChain && next-onChain > maxPending {
+				err = fmt.Errorf("next nonce %d of %s, of whom the chain takes %d next and pools hold %d messages", next, from, onChain, maxPending)
+			}
+			return next, err
+		})
 }
 
 // MpoolPending are the messages that the node's pool holds and the chain that ends in key does not.

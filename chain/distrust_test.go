@@ -101,7 +101,7 @@ func TestAnswersAreDistrusted(t *testing.T) {
 		return err
 	}
 	actor := func(ctx context.Context, n *chain.Node) error { _, err := n.StateGetActor(ctx, miner, nil); return err }
-	nonce := func(ctx context.Context, n *chain.Node) error { _, err := n.MpoolGetNonce(ctx, miner); return err }
+	nonce := func(ctx context.Context, n *chain.Node) error { _, err := n.MpoolGetNonce(ctx, miner, 0); return err }
 	pending := func(ctx context.Context, n *chain.Node) error { _, err := n.MpoolPending(ctx, nil); return err }
 	epoch := func(ctx context.Context, n *chain.Node) error { _, err := n.EpochDuration(ctx); return err }
 	message := &chain.Message{To: miner, From: minerAddress(t, 101), Value: big.Zero(), GasFeeCap: big.Zero(), GasPremium: big.Zero(), Method: 5}

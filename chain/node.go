@@ -154,6 +154,9 @@ func (n *Node) failed(method string, kind, err error) error {
 	return &CallError{Method: method, Endpoint: n.info.URL, kind: kind, Err: n.clean(err)}
 }
 
+// noPermission is what go-jsonrpc's permission checks, which all nodes use, answer to a token that lacks one.
+const noPermission = "missing permission to invoke"
+
 // classify tells a node that answered with an error from one that did not answer. go-jsonrpc reports HTTP status codes
 // as text alone, hence the search.
 func classify(err error) error {
@@ -164,7 +167,7 @@ func classify(err error) error {
 	var answered *jsonrpc.JSONRPCError
 	var connection *jsonrpc.RPCConnectionError
 	switch {
-	case says("missing permission to invoke"):
+	case says(noPermission):
 		return ErrToken
 	case errors.As(err, &answered) && says("context deadline exceeded", "context canceled", "rate limit"):
 		return ErrUnreachable // the node, or a gateway before it, gave up

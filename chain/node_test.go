@@ -110,7 +110,7 @@ func TestReads(t *testing.T) {
 	balance, err := n.WalletBalance(ctx, key)
 	require.NoError(t, err)
 	require.Equal(t, actor.Balance, balance)
-	nonce, err := n.MpoolGetNonce(ctx, id)
+	nonce, err := n.MpoolGetNonce(ctx, id, 0)
 	require.NoError(t, err)
 	require.Zero(t, nonce)
 

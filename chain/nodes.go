@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,6 +27,8 @@ type Nodes struct {
 
 	mu   sync.Mutex
 	used int
+	// looked says that all have been looked at once since Run began: before, nothing is known by which to leave one for another.
+	running, looked bool
 	// held is the head of the node that was used before, until the new one has come as far: heads do not go back for a change of nodes.
 	held *TipSet
 	has  map[string]uint64 // which members have a tipset, by its key, a bit each; of those seen lately
@@ -41,11 +44,14 @@ type member struct {
 	failures int
 	problem  error
 	latency  time.Duration
+	slowest  string // the call that made it so
 	old      TipSetKey
 	oldAt    abi.ChainEpoch
 	good     time.Time // since when without a break; zero: it is not
 	judged   Judged
-	perms    []string // what its token may do; nil: not known
+	perms    []string       // what its token may do; nil: not known
+	network  *NetworkParams // what it said of its network; nil: nothing yet
+	foreign  string         // what shows that it is of another network than the first endpoint that said which; empty: nothing does
 }
 
 // maxNodes bounds the endpoints: what has a tipset is a set of bits.
@@ -102,6 +108,9 @@ func (s *Nodes) current() *member {
 
 // Run follows the heads of all endpoints and judges them until the context ends. It returns only then.
 func (s *Nodes) Run(ctx context.Context) error {
+	s.mu.Lock()
+	s.running = true
+	s.mu.Unlock()
 	var running sync.WaitGroup
 	for i, m := range s.members {
 		running.Go(func() { _ = m.follower.Run(ctx) })
@@ -161,6 +170,10 @@ func (s *Nodes) look(ctx context.Context) {
 	}
 	asked.Wait()
 	if ctx.Err() == nil {
+		s.compare()
+		s.mu.Lock()
+		s.looked = true
+		s.mu.Unlock()
 		s.settle()
 		s.publish()
 	}
@@ -179,34 +192,87 @@ func (s *Nodes) lookAt(ctx, limited context.Context, m *member, at abi.ChainEpoc
 	if err != nil {
 		return
 	}
-	took := time.Since(began)
+	slowest, asked := time.Since(began), "ChainHead"
 	s.learn(m, head.Key())
 	var old TipSetKey
 	if at >= 0 && head.Height >= at {
+		began = time.Now()
 		if below, err := m.ChainGetTipSetAfterHeight(limited, at, head.Key()); err == nil {
 			old = below.Key()
 		}
+		if took := time.Since(began); took > slowest { // a node has its head at hand even when it can hardly read anything
+			slowest, asked = took, "ChainGetTipSetAfterHeight"
+		}
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.old, m.oldAt = old, at
 	if m.latency == 0 {
-		m.latency = took
+		m.latency = slowest
 	}
-	m.latency = (m.latency + took) / 2 // one that stands out is soon forgotten
+	known := m.network != nil
+	m.mu.Unlock()
+	m.took(asked, slowest)
+	if known {
+		return
+	}
+	if network, err := m.StateGetNetworkParams(limited); err == nil {
+		m.mu.Lock()
+		m.network = network
+		m.mu.Unlock()
+	}
 }
 
-// note remembers whether a call was answered. What a caller gave up is nobody's failure.
+// took remembers how long an endpoint took for a call, or has been at it without an answer. One that stands out is soon forgotten.
+func (m *member) took(method string, d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d > m.latency {
+		m.slowest = method
+	}
+	m.latency = (m.latency + d) / 2
+}
+
+// compare finds endpoints of other networks, by the time at which these began: names differ between node programs. What the first in the
+// order of preference says that says it is what is meant.
+func (s *Nodes) compare() {
+	var first *member
+	var meant *NetworkParams
+	for _, m := range s.members {
+		m.mu.Lock()
+		network, before := m.network, m.foreign
+		if network != nil && network.GenesisTimestamp != 0 {
+			if m.foreign = ""; meant == nil {
+				first, meant = m, network
+			} else if network.GenesisTimestamp != meant.GenesisTimestamp {
+				m.foreign = fmt.Sprintf("it is of another network, %s, than %s, %s", network, first.Endpoint(), meant)
+			}
+		}
+		now := m.foreign
+		m.mu.Unlock()
+		if now != "" && now != before {
+			s.log.Error("a node is not used, whatever becomes of the others", "node", m.Endpoint(), "why", now,
+				"mend", "take it out of [chain] nodes, or the other one")
+		}
+	}
+}
+
+// note remembers whether a call was answered. What a caller gave up is nobody's failure, and that a token lacks a permission is an answer.
 func (m *member) note(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
-	case err == nil || !unanswered(err) && errors.As(err, new(*CallError)):
+	case err == nil || (!unanswered(err) || forbidden(err)) && errors.As(err, new(*CallError)):
 		m.failures, m.problem = 0, nil
 	case unanswered(err):
 		m.failures++
 		m.problem = err
+		m.network = nil // who knows what answers there afterwards
 	}
+}
+
+// forbidden says whether a node's answer was that the token, which is one of its own, does not permit this method.
+func forbidden(err error) bool {
+	return errors.Is(err, ErrToken) && strings.Contains(err.Error(), noPermission)
 }
 
 // unanswered says whether an error means that the endpoint did not do what it is there for, so that another should be asked.
@@ -228,7 +294,7 @@ func (m *member) standing() Standing {
 	defer m.mu.Unlock()
 	out := Standing{
 		Endpoint: m.Endpoint(), Head: m.follower.Head(), Away: away != nil, Failures: m.failures,
-		Latency: m.latency, Old: m.old, OldAt: m.oldAt, GoodSince: m.good,
+		Latency: m.latency, Slowest: m.slowest, Old: m.old, OldAt: m.oldAt, GoodSince: m.good, Foreign: m.foreign,
 	}
 	if problem := m.problem; problem != nil {
 		out.Problem = problem.Error()
@@ -245,6 +311,9 @@ func (s *Nodes) settle() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.running && !s.looked {
+		return
+	}
 	all := make([]Standing, len(s.members))
 	for i, m := range s.members {
 		all[i] = m.standing()

@@ -194,7 +194,7 @@ func TestAllNodesDown(t *testing.T) {
 	for _, n := range f.Each() {
 		require.ErrorContains(t, err, n.Endpoint())
 	}
-	_, err = f.MpoolGetNonce(f.ctx, minerAddress(t, 101))
+	_, err = f.MpoolGetNonce(f.ctx, minerAddress(t, 101), 0)
 	require.ErrorIs(t, err, chain.ErrUnreachable)
 	_, err = f.WalletHas(f.ctx, minerAddress(t, 101))
 	require.ErrorIs(t, err, chain.ErrUnreachable)
@@ -258,7 +258,7 @@ func TestMessagesOnSeveralNodes(t *testing.T) {
 	require.Equal(t, uint64(0), signed.Message.Nonce)
 
 	f.bad[1].Lie("MpoolGetNonce", func(json.RawMessage) json.RawMessage { return json.RawMessage("7") })
-	nonce, err := f.MpoolGetNonce(f.ctx, from)
+	nonce, err := f.MpoolGetNonce(f.ctx, from, 0)
 	require.NoError(t, err)
 	require.EqualValues(t, 7, nonce)
 
@@ -275,7 +275,7 @@ func TestMessagesOnSeveralNodes(t *testing.T) {
 	pending, err := f.MpoolPending(f.ctx, nil)
 	require.NoError(t, err)
 	require.Len(t, pending, 1, "once, however many pools have it")
-	nonce, err = f.MpoolGetNonce(f.ctx, from)
+	nonce, err = f.MpoolGetNonce(f.ctx, from, 0)
 	require.NoError(t, err)
 	require.EqualValues(t, 1, nonce)
 }

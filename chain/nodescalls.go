@@ -170,7 +170,7 @@ func (s *Nodes) MpoolPending(ctx context.Context, key TipSetKey) ([]*SignedMessa
 		return s.members[0].MpoolPending(ctx, key)
 	}
 	// A pool as of a tipset is only what an endpoint can tell that has it; another's own head is as good.
-	all := askAll(ctx, s, s.up(), func(_ []*SignedMessage, err error) bool { return err == nil }, func(ctx context.Context, n *Node) ([]*SignedMessage, error) {
+	all := askAll(ctx, s, s.up(), func(_ []*SignedMessage, err error) bool { return err == nil }, nil, func(ctx context.Context, n *Node) ([]*SignedMessage, error) {
 		pending, err := n.MpoolPending(ctx, key)
 		if err != nil && lacks(err) {
 			return n.MpoolPending(ctx, nil)
@@ -199,17 +199,18 @@ func (s *Nodes) MpoolPending(ctx context.Context, key TipSetKey) ([]*SignedMessa
 
 // MpoolGetNonce is the highest next free nonce that any endpoint gives which is not down: a pool that has not heard of a message of the
 // address yet gives that message's own. It is above every message that reached a pool which answers, whoever sent it.
-func (s *Nodes) MpoolGetNonce(ctx context.Context, from address.Address) (uint64, error) {
+func (s *Nodes) MpoolGetNonce(ctx context.Context, from address.Address, onChain uint64) (uint64, error) {
 	if len(s.members) == 1 {
-		return s.members[0].MpoolGetNonce(ctx, from)
+		return s.members[0].MpoolGetNonce(ctx, from, onChain)
 	}
-	all := askAll(ctx, s, s.up(), func(_ uint64, err error) bool { return err == nil },
-		func(ctx context.Context, n *Node) (uint64, error) { return n.MpoolGetNonce(ctx, from) })
+	all := askAll(ctx, s, s.up(), func(_ uint64, err error) bool { return err == nil }, nil,
+		func(ctx context.Context, n *Node) (uint64, error) { return n.MpoolGetNonce(ctx, from, onChain) })
 	var nonce uint64
 	var errs []error
 	for _, a := range all {
 		if a.err != nil {
 			errs = append(errs, a.err)
+			s.log.Warn("a node's next nonce is not used", "from", from, "node", a.m.Endpoint(), "error", a.err)
 		}
 		nonce = max(nonce, a.v)
 	}
@@ -227,21 +228,22 @@ func failedAll(ctx context.Context, method string, errs []error) error {
 	return none(method, errs)
 }
 
-// MpoolPush puts a signed message into the pool of every endpoint: the same bytes are one message. It is done when one of them has it. An
+// MpoolPush puts a signed message into the pool of every endpoint whose token may: the same bytes are one message. It is done when one of them has it. An
 // error that is a node's answer, and no ErrUnreachable, means that no endpoint has taken it; of one that broke off in the middle, or
 // is late, that is not known.
 func (s *Nodes) MpoolPush(ctx context.Context, message *SignedMessage) (cid.Cid, error) {
 	if len(s.members) == 1 {
 		return s.members[0].MpoolPush(ctx, message)
 	}
+	pools := s.allowed("write")
 	var down []*member
-	for _, m := range s.members {
+	for _, m := range pools {
 		if m.verdict() == Down {
 			down = append(down, m)
 		}
 	}
 	answered := func(_ cid.Cid, err error) bool { return err == nil || !unanswered(err) }
-	all := askAll(ctx, s, s.members, answered, func(ctx context.Context, n *Node) (cid.Cid, error) { return n.MpoolPush(ctx, message) })
+	all := askAll(ctx, s, pools, answered, nil, func(ctx context.Context, n *Node) (cid.Cid, error) { return n.MpoolPush(ctx, message) })
 	var refused, away, unknown []error
 	for _, a := range all {
 		switch {
@@ -255,7 +257,7 @@ func (s *Nodes) MpoolPush(ctx context.Context, message *SignedMessage) (cid.Cid,
 			unknown = append(unknown, a.err)
 		}
 	}
-	for _, m := range s.members {
+	for _, m := range pools {
 		late := !slices.ContainsFunc(all, func(a said[cid.Cid]) bool { return a.m == m })
 		if late && !slices.Contains(down, m) {
 			unknown = append(unknown, m.failed("MpoolPush", ErrUnreachable, errors.New("it is late with its answer")))
@@ -274,12 +276,16 @@ func neverSent(err error) bool {
 }
 
 // WalletHas says whether any endpoint that answers, and whose token may sign, holds the key of an address: then messages of it can be signed
-// now. It is an error only if none answers.
+// now. It is an error only if none answers. Nobody waits for one that is down, nor longer than patience for one that is silent.
 func (s *Nodes) WalletHas(ctx context.Context, account address.Address) (bool, error) {
 	if len(s.members) == 1 {
 		return s.members[0].WalletHas(ctx, account)
 	}
-	all := askAll(ctx, s, s.signers(), func(has bool, _ error) bool { return has },
+	signers := slices.DeleteFunc(s.allowed("sign"), func(m *member) bool { return m.verdict() == Down })
+	if len(signers) == 0 {
+		signers = s.allowed("sign")
+	}
+	all := askAll(ctx, s, signers, func(_ bool, err error) bool { return err == nil }, func(has bool, _ error) bool { return has },
 		func(ctx context.Context, n *Node) (bool, error) { return n.WalletHas(ctx, account) })
 	var errs []error
 	for _, a := range all {
@@ -298,25 +304,27 @@ func (s *Nodes) WalletHas(ctx context.Context, account address.Address) (bool, e
 
 // WalletSignMessage signs a message on an endpoint that holds the key and whose token may sign; whether it is behind does not matter.
 func (s *Nodes) WalletSignMessage(ctx context.Context, account address.Address, message *Message) (*SignedMessage, error) {
-	return askIn(ctx, s, "WalletSignMessage", s.signers(), func(error) bool { return true }, func(ctx context.Context, n *Node) (*SignedMessage, error) {
+	signers := s.allowed("sign")
+	return askIn(ctx, s, "WalletSignMessage", signers, len(signers), func(error) bool { return true }, func(ctx context.Context, n *Node) (*SignedMessage, error) {
 		return n.WalletSignMessage(ctx, account, message)
 	})
 }
 
-// signers are the endpoints that are not known to refuse to sign, in their order; all of them if all do, for the error.
-func (s *Nodes) signers() []*member {
-	var signers []*member
-	for _, m := range s.order(nil) {
+// allowed are the endpoints whose tokens are not known to lack a permission, in their order; all of them if all do, for the error.
+func (s *Nodes) allowed(permission string) []*member {
+	order := s.order(nil)
+	var allowed []*member
+	for _, m := range order {
 		m.mu.Lock()
-		if m.perms == nil || slices.Contains(m.perms, "sign") {
-			signers = append(signers, m)
+		if m.perms == nil || slices.Contains(m.perms, permission) {
+			allowed = append(allowed, m)
 		}
 		m.mu.Unlock()
 	}
-	if len(signers) == 0 {
-		return s.members
+	if len(allowed) == 0 {
+		return order
 	}
-	return signers
+	return allowed
 }
 
 // Permissions asks what an endpoint's token may do, and remembers it. Without a token it is not known: some nodes then let one do anything.

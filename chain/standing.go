@@ -17,7 +17,7 @@ const (
 	Slow           // it takes much longer to answer than another
 	Behind         // another is some epochs ahead
 	Forked         // it follows another chain than most, or than the heavier one
-	Down           // it does not answer, or what it answers makes no sense
+	Down           // it does not answer, what it answers makes no sense, or it is of another network
 )
 
 func (v Verdict) String() string {
@@ -29,8 +29,8 @@ const (
 	behindEpochs = 3
 	// forkDepth is how many epochs below the head chains are compared: reorgs that deep are rare, and above it nodes differ all the time.
 	forkDepth = 5
-	// slowLatency is from when on a node is slow, if another answers in a quarter of that: asking for the head takes a healthy node
-	// milliseconds.
+	// slowLatency is from when on a node is slow, if another answers in a quarter of that: asking for the head, or for a tipset a little below
+	// it, takes a healthy node milliseconds; what takes longer is only counted where another was quicker.
 	slowLatency = 2 * time.Second
 	// failuresDown is how many calls in a row have to fail: each goes to the next node at once, and one may be an accident.
 	failuresDown = 2
@@ -47,6 +47,8 @@ type Standing struct {
 	Failures int     // calls in a row that it did not answer
 	Problem  string  // what it failed with last
 	Latency  time.Duration
+	Slowest  string // the call that took it
+	Foreign  string // why it is of another network than is meant; empty: it is not
 
 	Old   TipSetKey      // its tipset at OldAt, forkDepth below the head; nil: not known
 	OldAt abi.ChainEpoch // the same for all that are compared
@@ -63,7 +65,9 @@ func (s Standing) weight() *big.Int {
 }
 
 // down says whether an endpoint answers at all.
-func (s Standing) down() bool { return s.Away || s.Failures >= failuresDown || s.Head == nil }
+func (s Standing) down() bool {
+	return s.Foreign != "" || s.Away || s.Failures >= failuresDown || s.Head == nil
+}
 
 // Judged is a verdict and its reason.
 type Judged struct {
@@ -99,7 +103,7 @@ func JudgeNodes(all []Standing) []Judged {
 	}
 	for i, s := range all {
 		if judged[i].Verdict == Good && s.Latency >= slowLatency && quick <= s.Latency/4 {
-			judged[i] = Judged{Slow, fmt.Sprintf("it took %v to tell its head, and another %v", s.Latency.Round(time.Millisecond), quick.Round(time.Millisecond))}
+			judged[i] = Judged{Slow, fmt.Sprintf("it takes %v to answer (%s), and another %v", s.Latency.Round(time.Millisecond), s.Slowest, quick.Round(time.Millisecond))}
 		}
 	}
 	return judged
@@ -107,6 +111,8 @@ func JudgeNodes(all []Standing) []Judged {
 
 func downReason(s Standing) string {
 	switch {
+	case s.Foreign != "":
+		return s.Foreign
 	case s.Problem != "":
 		return s.Problem
 	case s.Head == nil:

@@ -2,6 +2,7 @@ package chain
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -171,6 +172,11 @@ type NetworkParams struct {
 	NetworkName      string
 	BlockDelaySecs   uint64 // an epoch's length by the blocks' timestamps
 	GenesisTimestamp uint64 // seconds since 1970
+}
+
+// String is the network's name and when it began.
+func (p NetworkParams) String() string {
+	return fmt.Sprintf("%q since %s", p.NetworkName, time.Unix(int64(p.GenesisTimestamp), 0).UTC().Format(time.DateTime))
 }
 
 // EpochDuration is an epoch's length by the blocks' timestamps.

@@ -22,7 +22,8 @@ import (
 // mendToken is what to do about a token that may not sign.
 const mendToken = "make one with `lotus auth api-info --perm sign` and restart the daemon"
 
-// checkTokens says at once, and not at the first Close, of which nodes the token may not sign. It is an error if that is so of all: such a
+// checkTokens says at once, and not at the first Close, of which nodes the token may not sign, or not even write: those are given no messages,
+// and one that lands only by way of them is missed. It is an error if that is so of all: such a
 // daemon cannot send anything. A node that does not answer is asked again and again.
 func checkTokens(ctx context.Context, nodes *chain.Nodes, log *slog.Logger) error {
 	var mu sync.Mutex
@@ -40,6 +41,10 @@ func checkTokens(ctx context.Context, nodes *chain.Nodes, log *slog.Logger) erro
 				if permissions == nil || slices.Contains(permissions, "sign") {
 					may = true
 					return nil
+				}
+				if !slices.Contains(permissions, "write") {
+					log.Warn("a node is given no messages, since its token may not write", "node", node.Endpoint(), "it_may", strings.Join(permissions, ", "),
+						"mend", "make one with `lotus auth api-info --perm write`, so that posts reach the network by way of this node, too")
 				}
 				log.Error("a node's token may not sign, and posts must be signed", "node", node.Endpoint(), "it_may", strings.Join(permissions, ", "), "mend", mendToken)
 				return nil

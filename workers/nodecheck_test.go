@@ -28,17 +28,19 @@ func tokenNode(t *testing.T, permissions string) string {
 }
 
 func TestTokensAreCheckedAtStart(t *testing.T) {
-	const read, sign = `["read","write"]`, `["read","write","sign"]`
+	const write, sign = `["read","write"]`, `["read","write","sign"]`
 	for situation, c := range map[string]struct {
 		nodes []string
-		said  int // nodes of which a line is logged
+		said  int // nodes of which a line is logged that they may not sign
+		write int // and that they may not write either
 		ends  bool
 	}{
-		"one that may sign":           {[]string{sign}, 0, false},
-		"one that may not":            {[]string{read}, 1, true},
-		"one of two may":              {[]string{read, sign}, 1, false},
-		"none of two may":             {[]string{read, read}, 2, true},
-		"a token that may do nothing": {[]string{`[]`}, 1, true},
+		"one that may sign":           {[]string{sign}, 0, 0, false},
+		"one that may not":            {[]string{write}, 1, 0, true},
+		"one of two may":              {[]string{write, sign}, 1, 0, false},
+		"one of two may only read":    {[]string{`["read"]`, sign}, 1, 1, false},
+		"none of two may":             {[]string{write, write}, 2, 0, true},
+		"a token that may do nothing": {[]string{`[]`}, 1, 1, true},
 	} {
 		t.Run(situation, func(t *testing.T) {
 			var infos []string
@@ -52,6 +54,7 @@ func TestTokensAreCheckedAtStart(t *testing.T) {
 			t.Cleanup(nodes.Close)
 			err = checkTokens(t.Context(), nodes, log)
 			require.Equal(t, c.said, strings.Count(out.String(), "may not sign"), out.String())
+			require.Equal(t, c.write, strings.Count(out.String(), "is given no messages"), out.String())
 			require.NotContains(t, out.String(), "eyJtoken")
 			if !c.ends {
 				require.NoError(t, err)

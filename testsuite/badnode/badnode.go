@@ -30,6 +30,8 @@ type Node struct {
 	conns  map[net.Conn]struct{}
 	hang   bool
 	slow   time.Duration
+	late   map[string]time.Duration // by method
+	no     map[string]string        // what a method is refused with
 	cut    int // answers end after so many bytes; 0: they do not
 	frozen *tipset
 	lies   map[string]func(result json.RawMessage) json.RawMessage
@@ -61,6 +63,7 @@ func Start(apiInfo string) (*Node, error) {
 	n := &Node{
 		target: &url.URL{Scheme: "http", Host: net.JoinHostPort(parts[2], parts[4])}, token: token, addr: "127.0.0.1:0",
 		conns: map[net.Conn]struct{}{}, lies: map[string]func(json.RawMessage) json.RawMessage{}, calls: map[string]int{},
+		late: map[string]time.Duration{}, no: map[string]string{},
 	}
 	n.proxy = httputil.NewSingleHostReverseProxy(n.target)
 	n.proxy.ErrorLog = log.New(io.Discard, "", 0) // callers that give up are usual here
@@ -124,6 +127,12 @@ func (n *Node) Hang(on bool) { n.set(func() { n.hang = on }) }
 
 // Slow takes so long for every answer.
 func (n *Node) Slow(d time.Duration) { n.set(func() { n.slow = d }) }
+
+// SlowAt takes so long for the answers of one method, and for no others.
+func (n *Node) SlowAt(method string, d time.Duration) { n.set(func() { n.late[method] = d }) }
+
+// Refuse answers a method with an error; empty: no more.
+func (n *Node) Refuse(method, why string) { n.set(func() { n.no[method] = why }) }
 
 // Cut ends every answer after so many bytes; 0: not.
 func (n *Node) Cut(bytes int) { n.set(func() { n.cut = bytes }) }
@@ -221,7 +230,8 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	method := strings.TrimPrefix(c.Method, "Filecoin.")
 	n.mu.Lock()
 	n.calls[method]++
-	lie, mute := n.lies[method], n.mute
+	lie, mute, refuse := n.lies[method], n.mute, n.no[method]
+	slow = max(slow, n.late[method])
 	n.mu.Unlock()
 	switch {
 	case mute != nil && mute(method, c.Params):
@@ -235,6 +245,10 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			return
 		}
+	}
+	if refuse != "" {
+		_, _ = fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"error":{"code":1,"message":%q}}`, c.ID, refuse)
+		return
 	}
 	if frozen != nil {
 		if refusal := n.freeze(&c, frozen); refusal != "" {

@@ -101,7 +101,7 @@ func TestRealProofLandsAndTheMissedPartitionTurnsFaulty(t *testing.T) {
 	require.NoError(t, err)
 	m, err = node.GasEstimateMessageGas(ctx, m, nil, nil)
 	require.NoError(t, err)
-	m.Nonce, err = node.MpoolGetNonce(ctx, from)
+	m.Nonce, err = node.MpoolGetNonce(ctx, from, 0)
 	require.NoError(t, err)
 	signed, err := node.WalletSignMessage(ctx, from, m)
 	require.NoError(t, err)
