@@ -102,15 +102,24 @@ func (m *Messages) priced(ctx context.Context, in workflows.PrepareInput, at acc
 	}
 	market := quote.Market(post.AttoOf(at.head.BaseFee().Int), at.left(in.Held, nonce))
 	market.ShortOf = in.ShortOf
-	gas, err := in.Request.Fees.Offer(market)
-	if err == nil && instead != nil && instead.Gas != (post.Gas{}) {
-		gas, err = in.Request.Fees.Raise(post.Gas{Limit: gas.Limit, FeeCap: gas.FeeCap, Premium: instead.Gas.Premium}, market)
-	}
+	gas, err := offer(in.Request.Fees, market, instead)
 	if err != nil {
 		return workflows.Prepared{}, err
 	}
 	raw, err := withGas(*message, gas)
 	return workflows.Prepared{Message: raw, Nonce: nonce, Head: at.head.Height, Gas: gas, Before: before}, err
+}
+
+// offer is what a message offers: a new one within the limits of new ones, one that takes another's place within those of replacements.
+func offer(fees post.Fees, market post.Market, instead *post.Held) (post.Gas, error) {
+	if instead == nil || instead.Gas == (post.Gas{}) {
+		return fees.Offer(market)
+	}
+	limit, err := fees.Limit(market)
+	if err != nil {
+		return post.Gas{}, err
+	}
+	return fees.Raise(post.Gas{Limit: limit, Premium: instead.Gas.Premium}, market)
 }
 
 // unknown are the messages of a sender in the pool that its workflow knows nothing of. The pool is only asked for when the nonces say that there

@@ -173,6 +173,23 @@ func TestWhatThePoolHas(t *testing.T) {
 	})
 }
 
+// What takes the place of an earlier message is a replacement: its limit is that of replacements, also when it says something else.
+func TestWhatTakesAnothersPlaceMayCostWhatAReplacementMay(t *testing.T) {
+	n := newNode(t)
+	n.baseFee = 5e11 // 2.5 FIL for the message
+	in := pricedInput(t, n)
+	in.Request.Fees.MaxFee, in.Request.Fees.ReplaceMaxFee = post.Atto("500000000000000000"), post.Atto("5000000000000000000")
+	_, err := (&activities.Messages{Node: n}).PrepareMessage(t.Context(), in)
+	assert.Contains(t, application(t, err).Message(), "no block can include it", "a new one may cost half a FIL")
+	in.At = &post.Held{Nonce: n.nonces[keyAddress("worker")], Gas: post.Gas{Limit: 5_000_000, Premium: "100", FeeCap: "1000000000000"}}
+	out, err := (&activities.Messages{Node: n}).PrepareMessage(t.Context(), in)
+	require.NoError(t, err)
+	assert.Equal(t, post.Gas{Limit: 5_000_000, FeeCap: "1000000000000", Premium: "125"}, out.Gas)
+	in.Request.Fees.ReplaceMaxFee = "1000000000000000000"
+	_, err = (&activities.Messages{Node: n}).PrepareMessage(t.Context(), in)
+	assert.Contains(t, application(t, err).Message(), "replace_max_fee 1 FIL")
+}
+
 func TestRepriceMessage(t *testing.T) {
 	n := newNode(t)
 	first, err := (&activities.Messages{Node: n}).PrepareMessage(t.Context(), pricedInput(t, n))

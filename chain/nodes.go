@@ -51,6 +51,7 @@ type member struct {
 	judged   Judged
 	perms    []string       // what its token may do; nil: not known
 	network  *NetworkParams // what it said of its network; nil: nothing yet
+	looks    int            // at it, since the start
 	foreign  string         // what shows that it is of another network than the first endpoint that said which; empty: nothing does
 }
 
@@ -154,6 +155,9 @@ func (s *Nodes) lookEvery() time.Duration {
 // lookLimit is how long an endpoint may take to tell its head before it counts as one that does not answer.
 const lookLimit = 5 * time.Second
 
+// networkEvery looks, ten epochs, an endpoint is asked of which network it is: another node may answer there by now.
+const networkEvery = 20
+
 // look asks each endpoint for its head, to know how quickly it answers, and for its chain some epochs below, to know whether it is the others'.
 func (s *Nodes) look(ctx context.Context) {
 	limited, cancel := context.WithTimeout(ctx, min(lookLimit, s.options.CallTimeout))
@@ -209,7 +213,8 @@ func (s *Nodes) lookAt(ctx, limited context.Context, m *member, at abi.ChainEpoc
 	if m.latency == 0 {
 		m.latency = slowest
 	}
-	known := m.network != nil
+	known := m.network != nil && m.looks%networkEvery != 0
+	m.looks++
 	m.mu.Unlock()
 	m.took(asked, slowest)
 	if known {
@@ -266,7 +271,6 @@ func (m *member) note(err error) {
 	case unanswered(err):
 		m.failures++
 		m.problem = err
-		m.network = nil // who knows what answers there afterwards
 	}
 }
 

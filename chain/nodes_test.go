@@ -162,9 +162,11 @@ func TestANodeOnAForkIsLeft(t *testing.T) {
 		out, _ := json.Marshal(t)
 		return out
 	})
-	f.left(t, 0)
-	require.Equal(t, "forked", f.Outlook().Nodes[0].Verdict)
-	require.Equal(t, 1, f.log.count("leaving a node for another"))
+	require.Eventually(t, func() bool {
+		o := f.Outlook().Nodes[0]
+		return o.Verdict == "forked" && !o.Used
+	}, 20*time.Second, 10*time.Millisecond)
+	require.Equal(t, 1, f.log.count("is=forked"))
 }
 
 // A preferred node that has come back is used again after a while, and its return is no step back.

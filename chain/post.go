@@ -11,10 +11,12 @@ import (
 	"github.com/filecoin-project/go-state-types/builtin"
 	"github.com/filecoin-project/go-state-types/builtin/v16/miner"
 	"github.com/filecoin-project/go-state-types/proof"
+
+	"posthaste/post"
 )
 
 // MethodSubmitWindowedPoSt is the miner actor's method number.
-const MethodSubmitWindowedPoSt = abi.MethodNum(5)
+const MethodSubmitWindowedPoSt = abi.MethodNum(post.MethodSubmitWindowedPoSt)
 
 // MaxPartitionsPerPost is how many partitions the actor takes in one message (posted_partitions_max in builtin-actors).
 const MaxPartitionsPerPost = 3

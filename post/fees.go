@@ -81,7 +81,7 @@ var ErrTooLarge = errors.New("message too large for a block")
 // Offer prices a new message: the estimated gas and premium with their factors, and the highest fee cap that limits and balance allow,
 // so that it still lands when the base fee has risen. It is an error, with what would have to be, if no block could include it now.
 func (f Fees) Offer(m Market) (Gas, error) {
-	limit, err := f.limit(m)
+	limit, err := f.Limit(m)
 	if err != nil {
 		return Gas{}, err
 	}
@@ -133,8 +133,8 @@ func Replacing(premium Atto) Atto {
 	return AttoOf(new(big.Int).Add(up(number(premium), 110, 100), big.NewInt(1)))
 }
 
-// limit is the gas limit. One message that ran out of gas shows that the estimate was too low by more than its factor.
-func (f Fees) limit(m Market) (int64, error) {
+// Limit is the gas limit. One message that ran out of gas shows that the estimate was too low by more than its factor.
+func (f Fees) Limit(m Market) (int64, error) {
 	if m.GasUsed > BlockGasLimit {
 		return 0, fmt.Errorf("%w: executing it takes %d gas of %d", ErrTooLarge, m.GasUsed, int64(BlockGasLimit))
 	}

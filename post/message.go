@@ -7,6 +7,9 @@ import (
 	"github.com/filecoin-project/go-state-types/abi"
 )
 
+// MethodSubmitWindowedPoSt is the miner actor's method number.
+const MethodSubmitWindowedPoSt uint64 = 5
+
 // MessageRequest asks a SenderWorkflow to get one message onto the chain. Its ID says what the message is for, so that
 // asking twice, after a reset or from a new run, sends once.
 type MessageRequest struct {

@@ -1,6 +1,8 @@
 package post
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -142,8 +144,12 @@ func ToReplace(waiting []Sent, chainNonce uint64, baseFee Atto, head abi.ChainEp
 	return due
 }
 
+// maxGaps is more than anybody fills at once.
+const maxGaps = 1000
+
 // Gaps are the nonces below the lowest message that waits which the chain has not seen, and which keep it from landing: those of messages
 // that expired, were refused, or were lost by the pools.
+// The lowest are given, maxGaps at most.
 func Gaps(waiting []Sent, chainNonce uint64) []uint64 {
 	var gaps []uint64
 	for i, s := range waiting {
@@ -151,7 +157,7 @@ func Gaps(waiting []Sent, chainNonce uint64) []uint64 {
 		if i > 0 {
 			from = waiting[i-1].Nonce + 1
 		}
-		for n := from; n < s.Nonce; n++ {
+		for n := from; n < s.Nonce && len(gaps) < maxGaps; n++ {
 			gaps = append(gaps, n)
 		}
 	}
@@ -204,4 +210,10 @@ func (r MessageRequest) Purpose() string {
 		return r.ID[:cut]
 	}
 	return r.ID
+}
+
+// Digest tells a message's parameters from others', when they are not kept.
+func Digest(params []byte) string {
+	sum := sha256.Sum256(params)
+	return hex.EncodeToString(sum[:8])
 }

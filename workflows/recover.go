@@ -39,10 +39,10 @@ func RecoveryWorkflow(ctx workflow.Context, book post.RecoveryBook) error {
 		if gone {
 			return r.rest(ctx)
 		}
-		if _, err := awaitFor(ctx, r.every(), "until faulty sectors are looked at again", func() bool { return r.asked > r.answered || full(ctx) }); err != nil {
+		if _, err := awaitFor(ctx, r.every(), "until faulty sectors are looked at again", func() bool { return r.asked > r.answered || r.full(ctx) }); err != nil {
 			return err
 		}
-		if full(ctx) {
+		if r.full(ctx) {
 			if err := r.rest(ctx); err != nil {
 				return err
 			}
@@ -76,17 +76,26 @@ type recovery struct {
 	settled  map[string]*post.MessageSettled // the sender's answers, by request
 	places   workflow.Semaphore
 
-	asked, answered int // by operators
-	sending         int // messages that are being looked after
+	asked, answered int  // by operators
+	resting         bool // no round begins any more in this run
+	sending         int  // messages that are being looked after
 	problems        []string
 	shown           string // how it was shown last
 }
 
-// recover answers an operator when a round is over that began after he asked.
+// longest is how many events a run has at most, of the 51,200 at which the server ends it.
+const longest = 30_000
+
+// full says that this run should end: soon when no message is under way, which it would have to wait for, up to a deadline's cutoff.
+func (r *recovery) full(ctx workflow.Context) bool {
+	return full(ctx) && (r.sending == 0 || workflow.GetInfo(ctx).GetCurrentHistoryLength() > longest)
+}
+
+// recover answers an operator when a round is over that began after he asked, or at once when there will be none.
 func (r *recovery) recover(ctx workflow.Context) (post.RecoveryState, error) {
 	r.asked++
 	mine := r.asked
-	err := workflow.Await(ctx, func() bool { return r.answered >= mine })
+	err := workflow.Await(ctx, func() bool { return r.answered >= mine || r.resting })
 	return r.state.Short(), err
 }
 
@@ -126,7 +135,7 @@ func (r *recovery) saw(ctx workflow.Context, head abi.ChainEpoch) {
 
 // rest waits until no message is under way and everybody who asked has been answered.
 func (r *recovery) rest(ctx workflow.Context) error {
-	r.answered = r.asked
+	r.resting = true
 	return workflow.Await(ctx, func() bool { return r.sending == 0 && workflow.AllHandlersFinished(ctx) })
 }
 
@@ -213,7 +222,12 @@ func (r *recovery) deadline(ctx workflow.Context, d post.FaultyDeadline, proofTy
 // partition looks which sectors of a partition are there and can be read as a proof would read them.
 func (r *recovery) partition(ctx workflow.Context, d post.FaultyDeadline, p post.FaultyPartition, proofType abi.RegisteredPoStProof) (good post.Numbers, err error) {
 	summary := fmt.Sprintf("%s partition %d", d.Deadline, p.Index)
-	left := max(post.Until(r.epoch(ctx), d.Cutoff-post.RecoverMargin, r.epochs), time.Second)
+	// What passed is declared when all partitions have been looked at, and building and sending that takes its time, too.
+	left := post.Until(r.epoch(ctx), d.Cutoff-post.RecoverMargin-timeToDeclare, r.epochs)
+	if left <= 0 && leavesOut(ctx) {
+		return nil, errors.New("no time was left before the cutoff; it is looked at again when its deadline has been proven")
+	}
+	left = max(left, time.Second)
 	patience := min(left, r.every()) // what cannot be read now is tried in the next round; the others must not wait for it
 	in := PartitionInput{Deadline: d.Deadline, Partition: p.Index}
 	if err := run(policyChainRead.apply(ctx, patience, summary), ActivityReadSectors, &in.Sectors, ReadSectorsInput{Miner: r.Miner, Sectors: p.Sectors}); err != nil {
@@ -237,6 +251,15 @@ func (r *recovery) partition(ctx workflow.Context, d post.FaultyDeadline, p post
 	return r.Checked(d.Deadline.Index, p.Index, p.Sectors, bad, r.epoch(ctx)), nil
 }
 
+// timeToDeclare epochs before the last at which a declaration is sent, checks end.
+const timeToDeclare abi.ChainEpoch = 3
+
+// leavesOut is whether a partition is left out for which there is no time any more, so that the others of its deadline do not wait for it. Runs
+// from before that have a second's look at it.
+func leavesOut(ctx workflow.Context) bool {
+	return workflow.GetVersion(ctx, "leave out", workflow.DefaultVersion, 1) != workflow.DefaultVersion
+}
+
 // checkOptions are those of a CheckSectors activity. After the cutoff nobody needs its answer.
 func (r *recovery) checkOptions(ctx workflow.Context, left time.Duration, summary string) workflow.Context {
 	return workflow.WithScheduleToCloseTimeout(checkOptions(ctx, "", summary), left)
@@ -256,6 +279,9 @@ func (r *recovery) declare(ctx workflow.Context, d post.Declaration) {
 		fail("building the message: %s", inWords(err))
 		return
 	case built.Late, len(built.Partitions) == 0: // the next look has them, if they are still faulty
+		if built.Late {
+			r.trouble("deadline %d: what passed was found too late before the cutoff to be declared; it is after the deadline's next proof", d.Deadline.Index)
+		}
 		r.Declared = slices.DeleteFunc(slices.Clone(r.Declared), func(other post.Declaration) bool { return other.ID == d.ID })
 		return
 	}

@@ -36,6 +36,7 @@ type patient struct {
 	unread     error
 	refuses    int  // so many messages fail on the chain
 	lost       bool // the first message is dropped by a reorg
+	late       bool // building a message takes until it is too late for it
 
 	looks    int
 	checked  []post.Numbers
@@ -141,7 +142,7 @@ func (p *patient) check(_ context.Context, in workflows.CheckSectorsInput) (chec
 }
 
 func (p *patient) build(_ context.Context, in workflows.RecoveryInput) (workflows.BuiltRecovery, error) {
-	built := workflows.BuiltRecovery{Head: p.head(), Late: p.head() >= in.Window.Cutoff, From: "f3sender", To: "f01000", Method: 11}
+	built := workflows.BuiltRecovery{Head: p.head(), Late: p.late || p.head() >= in.Window.Cutoff, From: "f3sender", To: "f01000", Method: 11}
 	if still := in.Partitions[0].Sectors.And(p.faulty); len(still) > 0 {
 		built.Partitions = []post.FaultyPartition{{Index: 0, Sectors: still}}
 		built.Params, _ = still.MarshalText()
@@ -353,4 +354,62 @@ func TestAStoreThatCannotBeLookedIntoIsToldOf(t *testing.T) {
 	p.after(45, func() { require.Contains(t, p.shown.Problem, "deadline 7 partition 0 could not be looked at") })
 	p.run(50)
 	require.Empty(t, p.requests)
+}
+
+// endingRun is a run whose history becomes full while a message is under way, and what it hands on.
+func (p *patient) endingRun(events int) {
+	p.faulty = post.Numbers{3}
+	p.after(1, func() {
+		p.env.SetContinueAsNewSuggested(true)
+		p.env.SetCurrentHistoryLength(events)
+	})
+	p.env.ExecuteWorkflow(workflows.RecoveryWorkflow, post.RecoveryBook{Miner: 1000})
+	var next *workflow.ContinueAsNewError
+	require.ErrorAs(p.t, p.env.GetWorkflowError(), &next)
+	var book post.RecoveryBook
+	require.NoError(p.t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &book))
+	require.Equal(p.t, post.DeclarationConfirmed, book.Declared[0].State)
+}
+
+func TestARunWhoseHistoryIsFullStillLooksWhileAMessageIsUnderWay(t *testing.T) {
+	p := newPatient(t)
+	answer := &answered{}
+	p.after(3, func() { p.env.UpdateWorkflow(workflows.UpdateRecover, "1", answer) })
+	p.endingRun(12_000)
+	require.NoError(t, answer.failed)
+	require.Equal(t, 2, p.looks, "and the operator is answered after another look")
+}
+
+// Nobody who asks keeps a run from ending that has no room for another round.
+func TestWhoAsksARunThatOnlySeesItsMessageThroughIsAnswered(t *testing.T) {
+	p := newPatient(t)
+	answer := &answered{}
+	p.after(3, func() { p.env.UpdateWorkflow(workflows.UpdateRecover, "1", answer) })
+	p.endingRun(40_000)
+	require.NoError(t, answer.failed)
+	require.NotNil(t, answer.result)
+	require.Equal(t, 1, p.looks)
+}
+
+func TestWhatComesBackTooLateBeforeTheCutoffIsToldOf(t *testing.T) {
+	t.Run("no time to look at it", func(t *testing.T) {
+		p := newPatient(t)
+		p.faulty, p.gone = post.Numbers{3}, post.Numbers{3}
+		p.after(324, func() { // the cutoff is 330 after the start
+			p.gone = nil
+			p.env.UpdateWorkflow(workflows.UpdateRecover, "1", &answered{})
+		})
+		p.run(325)
+		require.Contains(t, p.shown.Problem, "deadline 7 partition 0 could not be looked at: no time was left before the cutoff")
+		require.Empty(t, p.checked)
+		require.Empty(t, p.requests)
+	})
+	t.Run("no time to send it", func(t *testing.T) {
+		p := newPatient(t)
+		p.faulty, p.late = post.Numbers{3}, true
+		p.run(10)
+		require.Contains(t, p.shown.Problem, "deadline 7: what passed was found too late before the cutoff")
+		require.Len(t, p.checked, 1)
+		require.Empty(t, p.requests)
+	})
 }

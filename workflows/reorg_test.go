@@ -121,7 +121,9 @@ func TestMessageThatCameBackWhileItsReplacementWasBuilt(t *testing.T) {
 	s := newStory(t)
 	s.receipt = func(int) workflows.Receipt { return workflows.Receipt{} }
 	s.build = func(workflows.BuildInput) (workflows.BuiltPost, error) {
-		return workflows.BuiltPost{Posted: len(s.built) == 2}, nil
+		there := len(s.built) == 2
+		s.loaded.Partitions[0].Posted = there
+		return workflows.BuiltPost{Posted: there}, nil
 	}
 	result, err := s.run()
 	require.NoError(t, err)
@@ -282,4 +284,56 @@ func TestProofAfterItsEpochIsSentAtOnce(t *testing.T) {
 	_, err := s.run()
 	require.NoError(t, err)
 	require.Zero(t, s.requests[0].NotBefore)
+}
+
+// The post is found on the chain when its message is built, of whoever sent it, and a reorg drops it afterwards.
+func TestPostThatIsFoundWhenTheMessageIsBuiltIsStayedWith(t *testing.T) {
+	for situation, drops := range map[string]bool{"and stays": false, "and is dropped": true} {
+		t.Run(situation, func(t *testing.T) {
+			s := newStory(t)
+			s.build = func(workflows.BuildInput) (workflows.BuiltPost, error) {
+				if len(s.built) > 1 {
+					return workflows.BuiltPost{}, nil // of the usual kind
+				}
+				s.loaded.Partitions = []post.Partition{{Index: 0, Live: 2, ToProve: 2, Posted: true}}
+				return workflows.BuiltPost{Posted: true}, nil
+			}
+			if drops {
+				s.at(187, func() { s.loaded.Partitions = []post.Partition{{Index: 0, Live: 2, ToProve: 2}} })
+			}
+			result, err := s.run()
+			require.NoError(t, err)
+			require.Equal(t, post.StatePosted, result.State)
+			require.Len(t, s.jobs, 1, "the proof is still good")
+			if drops {
+				require.Len(t, s.requests, 1, "nobody else would have noticed")
+			} else {
+				require.Empty(t, s.requests)
+			}
+		})
+	}
+}
+
+// A message that a reorg dropped is refused when it is pushed again; then it is asked for once more, and the old answer is none.
+func TestARefusedReturnIsAskedForAgain(t *testing.T) {
+	s := newStory(t)
+	there := s.receipt
+	s.receipt = func(times int) workflows.Receipt {
+		if times == 1 {
+			return workflows.Receipt{}
+		}
+		return there(times)
+	}
+	land := s.send
+	s.send = func(r post.MessageRequest) post.MessageSettled {
+		if len(s.requests) == 2 {
+			return post.MessageSettled{ID: r.ID, Lost: r.Lost, Outcome: post.OutcomeRefused, Reason: "pushing it: not enough funds"}
+		}
+		return land(r)
+	}
+	result, err := s.run()
+	require.NoError(t, err)
+	require.Equal(t, post.StatePosted, result.State)
+	require.Len(t, s.requests, 3)
+	require.Equal(t, s.requests[1].Key(), s.requests[2].Key())
 }

@@ -27,6 +27,7 @@ type SenderState struct {
 type Done struct {
 	Sent    post.Sent           `json:"sent"`
 	Settled post.MessageSettled `json:"settled"`
+	Said    string              `json:"said,omitempty"` // digest of the parameters, which are dropped; empty in those from before
 }
 
 // SenderWorkflow orders the messages of one address over all daemons: each request is prepared, given a nonce, signed and
@@ -92,7 +93,7 @@ func (s *sender) take(ctx workflow.Context, request post.MessageRequest) {
 		}
 	}
 	for i, done := range s.Done {
-		if done.Sent.Request.ID != request.ID {
+		if done.Sent.Request.ID != request.ID || saysElse(ctx, done, request) {
 			continue
 		}
 		if request.Lost <= done.Settled.Lost {
@@ -112,6 +113,15 @@ func (s *sender) take(ctx workflow.Context, request post.MessageRequest) {
 	default:
 		s.send(ctx, request, nil)
 	}
+}
+
+// saysElse says whether a request is for another message than the one that was settled under its name: whoever asks began anew, in a run that
+// knows nothing of that one. What failed then is no answer now. A post that landed is: there can be no other of its window.
+func saysElse(ctx workflow.Context, done Done, request post.MessageRequest) bool {
+	if done.Said == "" || done.Said == post.Digest(request.Params) || done.Settled.Outcome == post.OutcomeLanded && request.Method == post.MethodSubmitWindowedPoSt {
+		return false
+	}
+	return workflow.GetVersion(ctx, "says else", workflow.DefaultVersion, 1) != workflow.DefaultVersion
 }
 
 // send prepares, signs, records and pushes a new message, in the place of an old one, if one is given: step by step in runs from before messages
@@ -299,7 +309,7 @@ func (s *sender) look(ctx workflow.Context) {
 	if len(s.Pending) == 0 {
 		return
 	}
-	chain, err := s.ask(ctx, s.Pending)
+	chain, err := s.ask(ctx, s.Pending, lookFor)
 	if err != nil {
 		workflow.GetLogger(ctx).Error("pending messages could not be followed", "from", s.From, "error", err)
 		return
@@ -334,14 +344,17 @@ func (s *sender) look(ctx workflow.Context) {
 	s.Done = slices.DeleteFunc(s.Done, func(d Done) bool { return s.Head > d.Sent.Request.Expires+keepDone })
 }
 
+// lookFor is how long a look may take: two attempts. The next tipset has it done again, and what waits to be sent does not wait for it.
+const lookFor = 2 * time.Minute
+
 // ask has the chain looked at for messages.
-func (s *sender) ask(ctx workflow.Context, about []post.Sent) (post.Sender, error) {
+func (s *sender) ask(ctx workflow.Context, about []post.Sent, within time.Duration) (post.Sender, error) {
 	in := FollowInput{From: s.From}
 	for _, sent := range about {
 		in.Messages, in.Nonces, in.CIDs = append(in.Messages, sent.Message), append(in.Nonces, sent.Nonce), append(in.CIDs, sent.CIDs())
 	}
 	var chain post.Sender
-	err := workflow.ExecuteActivity(policyChainRead.apply(ctx, 0, "pending messages"), ActivityFollowMessages, in).Get(ctx, &chain)
+	err := workflow.ExecuteActivity(policyChainRead.apply(ctx, within, "pending messages"), ActivityFollowMessages, in).Get(ctx, &chain)
 	if err == nil && len(chain.Looks) != len(about) {
 		err = fmt.Errorf("%d answers for %d messages", len(chain.Looks), len(about))
 	}
@@ -361,7 +374,7 @@ func (s *sender) settle(ctx workflow.Context, sent post.Sent, settled post.Messa
 		s.answer(ctx, request, settled)
 		return
 	}
-	s.Done = append(s.Done, Done{Sent: sent, Settled: settled})
+	s.Done = append(s.Done, Done{Sent: sent, Settled: settled, Said: post.Digest(request.Params)})
 	s.answer(ctx, request, settled)
 }
 

@@ -354,3 +354,48 @@ func TestCrashAfterEachStep(t *testing.T) {
 		assert.Equal(t, map[string]string{"a": "a at 150 nonce 0", "b": "b nonce 1"}[answer.ID], answer.Message)
 	}
 }
+
+// A reorg drops a message that had landed, and pools have lost it, too. What is behind it waits; its nonce is its own.
+func TestGapOfADroppedMessageIsFilledWithItself(t *testing.T) {
+	for situation, refused := range map[string]bool{"pools take it": false, "no pool takes it": true} {
+		t.Run(situation, func(t *testing.T) {
+			s := newSending(t)
+			behind := priced("b")
+			behind.Expires = 400
+			s.landable = func(m string) bool {
+				gone := s.lost["a nonce 0"]
+				return m == "a nonce 0" || strings.HasPrefix(m, "gap-0/") || s.head > 106 && (!gone || s.pushed["filled"] > 0)
+			}
+			s.push = func(times int) error {
+				for _, m := range s.signed {
+					if strings.HasPrefix(m, "gap-0/") {
+						s.pushed["filled"] = 1
+					}
+				}
+				if refused && s.lost["a nonce 0"] && s.pushed["filled"] == 0 {
+					return temporal.NewNonRetryableApplicationError("gas premium too low", workflows.ErrorRefused, nil)
+				}
+				return nil
+			}
+			s.reprice = func(workflows.RepriceInput) workflows.Repriced {
+				return workflows.Repriced{Stuck: "enough", Head: s.head}
+			}
+			s.ask(time.Second, priced("a"))
+			s.env.RegisterDelayedCallback(func() {
+				s.nonce = 1
+				s.env.SignalWorkflow(workflows.SignalSend, behind)
+			}, time.Hour)
+			s.at[106] = func() { s.lost["a nonce 0"], s.nonce = true, 0 }
+			s.start()
+			require.Equal(t, []string{"a nonce 0", "b nonce 1"}, s.signed[:2])
+			require.Equal(t, []post.Outcome{post.OutcomeLanded, post.OutcomeLanded}, s.outcomes())
+			if refused {
+				require.Len(t, s.signed, 3)
+				require.Regexp(t, `^gap-0/\d+ nonce 0$`, s.signed[2])
+				return
+			}
+			require.Len(t, s.signed, 2, "its nonce was given to another")
+			require.Equal(t, 2, s.pushed["a nonce 0"])
+		})
+	}
+}

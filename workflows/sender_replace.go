@@ -83,7 +83,7 @@ func (s *sender) supersede(ctx workflow.Context, request post.MessageRequest) {
 		s.send(ctx, request, nil)
 		return
 	}
-	chain, err := s.ask(ctx, []post.Sent{old})
+	chain, err := s.ask(ctx, []post.Sent{old}, s.within(request))
 	if err != nil {
 		settled := post.Sent{Request: request}.Settle(post.OutcomeRefused, "looking for what it replaces: "+reason(err))
 		s.settle(ctx, post.Sent{Request: request}, settled)
@@ -140,12 +140,19 @@ func (s *sender) wait(sent post.Sent) {
 // fillAfter epochs, a nonce that is missing below a message that waits is filled. Until then it may be on its way to this node.
 const fillAfter abi.ChainEpoch = 3
 
+// fillAtOnce gaps are filled at a tipset, the lowest: what waits to be sent does not wait for hundreds of them.
+const fillAtOnce = 8
+
 // fill closes gaps below messages that wait, at the cost of an empty message to the sender itself: what was to have those nonces has
 // expired, or was lost. Nothing behind a gap can land.
 func (s *sender) fill(ctx workflow.Context, chainNonce uint64) {
-	for _, nonce := range post.Gaps(s.Pending, chainNonce) {
+	gaps := post.Gaps(s.Pending, chainNonce)
+	for _, nonce := range gaps[:min(len(gaps), fillAtOnce)] {
 		at := slices.IndexFunc(s.Pending, func(p post.Sent) bool { return p.Nonce > nonce })
 		behind := s.Pending[at]
+		if s.refill(ctx, nonce) {
+			continue
+		}
 		if behind.Gas == (post.Gas{}) || s.Head-behind.First < fillAfter {
 			continue
 		}
@@ -174,6 +181,22 @@ func (s *sender) fill(ctx workflow.Context, chainNonce uint64) {
 			Request: request, Nonce: nonce, Message: signed.Message, Signed: signed.Bytes, First: s.Head, Offered: s.Head, Gas: prepared.Gas,
 		})
 	}
+}
+
+// refill pushes the message again that landed with a nonce which the chain does not have any more: a reorg dropped it, and whoever asked for it
+// has not noticed yet. Its nonce is not for another message. It says whether there is one, worth pushing.
+func (s *sender) refill(ctx workflow.Context, nonce uint64) bool {
+	at := slices.IndexFunc(s.Done, func(d Done) bool {
+		return d.Sent.Nonce == nonce && d.Settled.Outcome == post.OutcomeLanded && len(d.Sent.Signed) > 0 && d.Sent.Request.TooLate(s.Head) == ""
+	})
+	if at < 0 || workflow.GetVersion(ctx, "refill", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return false
+	}
+	done := s.Done[at]
+	err := s.pushOnce(ctx, done.Sent)
+	workflow.GetLogger(ctx).Warn("a message that a reorg dropped is pushed again", "for", done.Sent.Request.ID, "nonce", nonce, "message", done.Settled.Message, "error", err)
+	var application *temporal.ApplicationError
+	return !errors.As(err, &application) || application.Type() != ErrorRefused
 }
 
 // hearWaits puts on the board why a message does not land, for those who are told that it does not.

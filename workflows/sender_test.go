@@ -121,3 +121,43 @@ func TestPendingMessagesGoOnInTheNextRun(t *testing.T) {
 	require.Equal(t, []string{"b nonce 5"}, s.signed, "the pending message's nonce was given out again")
 	require.Len(t, s.answers, 2)
 }
+
+// A deadline or a recovery that begins anew, in a run that knows nothing of the one before, asks under the same names.
+func TestAnotherMessageUnderANameThatWasUsed(t *testing.T) {
+	declared := priced("r")
+	declared.Method = 11
+	for situation, c := range map[string]struct {
+		first  post.MessageRequest
+		fails  bool
+		params string // of the second
+		signed int
+	}{
+		"what failed, with another proof":          {priced("a"), true, "q", 2},
+		"what failed, the same again":              {priced("a"), true, "p", 1},
+		"a post that landed, with another proof":   {priced("a"), false, "q", 1},
+		"a declaration that landed, of others":     {declared, false, "q", 2},
+		"a declaration that landed, of these":      {declared, false, "p", 1},
+		"without prices: as before there were any": {request("a"), true, "q", 2},
+	} {
+		t.Run(situation, func(t *testing.T) {
+			s := newSending(t)
+			if c.fails {
+				s.exit[c.first.ID+" nonce 0"] = 16
+			}
+			s.ask(time.Second, c.first)
+			second := c.first
+			second.Params = []byte(c.params)
+			s.ask(time.Minute, second)
+			s.ask(2*time.Minute, second) // and once more, while it is on its way or settled
+			s.start()
+			require.Len(t, s.signed, c.signed)
+			last := s.answers[len(s.answers)-1]
+			if c.signed == 2 {
+				require.Equal(t, post.OutcomeLanded, last.Outcome)
+				require.Equal(t, c.first.ID+" nonce 1", last.Message)
+				return
+			}
+			require.Equal(t, s.answers[0], last)
+		})
+	}
+}

@@ -88,7 +88,13 @@ func (d *deadline) submit(ctx, open workflow.Context, b *batch, proof post.Proof
 		case message.Posted:
 			b.State, b.Reason = post.StatePosted, "the chain had this post already"
 			d.changed()
-			return posted, nil
+			if !staysWith(open) {
+				return posted, nil
+			}
+			if stays, err := d.stays(open, b); err != nil || stays {
+				return posted, nil
+			}
+			continue
 		case len(message.PostedOf) > 0:
 			d.split(b, message.PostedOf, "the chain had a post of "+post.PartitionNames(message.PostedOf)+" already")
 			return posted, nil
@@ -116,6 +122,12 @@ func (d *deadline) submit(ctx, open workflow.Context, b *batch, proof post.Proof
 // build it when it may be sent, and so do those whose fees are the node's to choose: their messages are sent step by step.
 func (d *deadline) readies(ctx workflow.Context) bool {
 	return d.settings.Fees != (post.Fees{}) && workflow.GetVersion(ctx, "ready early", workflow.DefaultVersion, 1) != workflow.DefaultVersion
+}
+
+// staysWith is whether a post that the chain turns out to have when its message is built is watched until it is deep, as one is that it has from
+// the start. Deadlines from before that believe it at once.
+func staysWith(ctx workflow.Context) bool {
+	return workflow.GetVersion(ctx, "stays", workflow.DefaultVersion, 1) != workflow.DefaultVersion
 }
 
 // builtAs is the type of the error that building a message ended with, if it says what to do.
@@ -183,8 +195,11 @@ func (d *deadline) mend(ctx workflow.Context, b *batch, settled post.MessageSett
 			Outdated: settled.Outdated,
 		})
 	}
-	if settled.Outcome != post.OutcomeRefused {
+	switch {
+	case settled.Outcome != post.OutcomeRefused:
 		b.earlier = nil // what the chain has it has; a refused one was never sent, and does not concern the one before
+	case b.earlier != nil && workflow.GetVersion(ctx, "hear again", workflow.DefaultVersion, 1) != workflow.DefaultVersion:
+		delete(d.settled, settled.Key()) // the same is asked for again, under the same name
 	}
 	switch {
 	case remedy.Split:
