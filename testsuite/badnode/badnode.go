@@ -32,7 +32,7 @@ type Node struct {
 	slow   time.Duration
 	late   map[string]time.Duration // by method
 	no     map[string]string        // what a method is refused with
-	cut    int // answers end after so many bytes; 0: they do not
+	cut    int                      // answers end after so many bytes; 0: they do not
 	frozen *tipset
 	lies   map[string]func(result json.RawMessage) json.RawMessage
 	calls  map[string]int
