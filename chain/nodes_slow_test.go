@@ -105,10 +105,7 @@ func TestANodeThatIsSlowWithOtherCallsIsLeft(t *testing.T) {
 	f.bad[0].SlowAt("StateMinerInfo", time.Hour)
 	ctx := within(t, 50*time.Second)
 	go func() { _ = nodes.Run(ctx) }()
-	require.Eventually(t, func() bool {
-		o := nodes.Outlook().Nodes
-		return o[0].Verdict == "good" && o[1].Verdict == "good"
-	}, 20*time.Second, 10*time.Millisecond)
+	allGood(t, nodes)
 	_, err := nodes.StateMinerInfo(ctx, minerAddress(t, 1000), nil)
 	require.NoError(t, err)
 	o := nodes.Outlook().Nodes
@@ -176,10 +173,7 @@ func TestATokenThatMayOnlyRead(t *testing.T) {
 	nodes := f.beside(t, chain.Options{EpochDuration: fleetEpoch}, infos...)
 	ctx := within(t, 50*time.Second)
 	go func() { _ = nodes.Run(ctx) }()
-	require.Eventually(t, func() bool {
-		o := nodes.Outlook().Nodes
-		return o[0].Verdict == "good" && o[1].Verdict == "good"
-	}, 20*time.Second, 10*time.Millisecond)
+	allGood(t, nodes)
 	var signed *chain.SignedMessage
 	var err error
 	for range 5 { // its permissions have not been asked for: each is refused, and the next one does it

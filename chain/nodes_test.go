@@ -67,15 +67,21 @@ func several(t *testing.T, n int, infos func([]*badnode.Node) []string) *fleet {
 	})
 	_, err = nodes.WaitEpoch(f.ctx, 1002)
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { // all are known to be good
+	allGood(t, nodes)
+	return f
+}
+
+// allGood waits until all nodes are known to be good. Before one has been looked at, nothing is held against it either.
+func allGood(t *testing.T, nodes *chain.Nodes) {
+	t.Helper()
+	require.Eventually(t, func() bool {
 		for _, o := range nodes.Outlook().Nodes {
-			if o.Head == 0 || o.Verdict != "good" {
+			if o.Head == 0 || o.Latency == 0 || o.Verdict != "good" {
 				return false
 			}
 		}
 		return true
 	}, 20*time.Second, 10*time.Millisecond)
-	return f
 }
 
 // goesOn waits until the head has come some epochs further.
