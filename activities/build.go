@@ -34,9 +34,9 @@ func (c *Chain) BuildPost(ctx context.Context, in workflows.BuildInput) (workflo
 	case err != nil:
 		return workflows.BuiltPost{}, err
 	case len(posted) == len(in.Partitions):
-		return workflows.BuiltPost{Posted: true}, nil
+		return workflows.BuiltPost{Posted: true, Head: head.Height}, nil
 	case len(posted) > 0:
-		return workflows.BuiltPost{PostedOf: posted}, nil
+		return workflows.BuiltPost{PostedOf: posted, Head: head.Height}, nil
 	}
 	if head.Height >= d.Close-1 {
 		// The next tipset is the first that can include the message, and at Close the actor does not take it any more.

@@ -317,7 +317,7 @@ func TestBuildPost(t *testing.T) {
 	t.Run("one of two is posted: no message, since its proof is of both", func(t *testing.T) {
 		built, err := build(at(121), 0, 1)
 		require.NoError(t, err)
-		assert.Equal(t, workflows.BuiltPost{PostedOf: []uint64{1}}, built)
+		assert.Equal(t, workflows.BuiltPost{PostedOf: []uint64{1}, Head: 121}, built)
 	})
 	for _, method := range []string{"ChainHead", "StateMinerDeadlines", "ChallengeRandomness", "CommitRandomness"} {
 		t.Run(method+" fails: tried again", func(t *testing.T) {

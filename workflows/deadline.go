@@ -142,7 +142,7 @@ func (d *deadline) read(ctx workflow.Context) (post.Loaded, error) {
 // stays says whether a post that the chain had when the workflow started is still there when it is deep enough, or as late as the chain
 // keeps it: a reorg may have dropped it, and nobody else would notice.
 func (d *deadline) stays(ctx workflow.Context, b *batch) (bool, error) {
-	if err := d.awaitEpoch(ctx, min(d.head+d.settings.Confidence, d.Close-3)); err != nil {
+	if err := d.awaitEpoch(ctx, min(d.head+d.settings.Confidence, d.Close-lastStay)); err != nil {
 		return false, err
 	}
 	loaded, err := d.read(ctx)

@@ -88,7 +88,7 @@ func (d *deadline) submit(ctx, open workflow.Context, b *batch, proof post.Proof
 		case message.Posted:
 			b.State, b.Reason = post.StatePosted, "the chain had this post already"
 			d.changed()
-			if !staysWith(open) {
+			if !staysWith(open) || d.epoch(open) >= d.Close-lastStay {
 				return posted, nil
 			}
 			if stays, err := d.stays(open, b); err != nil || stays {
@@ -129,6 +129,9 @@ func (d *deadline) readies(ctx workflow.Context) bool {
 func staysWith(ctx workflow.Context) bool {
 	return workflow.GetVersion(ctx, "stays", workflow.DefaultVersion, 1) != workflow.DefaultVersion
 }
+
+// lastStay epochs before Close nothing can be done about a post that is dropped any more.
+const lastStay abi.ChainEpoch = 3
 
 // builtAs is the type of the error that building a message ended with, if it says what to do.
 func builtAs(err error) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,7 +32,7 @@ type chain struct {
 	deadlines map[post.Deadline][]post.Sectors
 	watched   map[abi.ActorID]post.Deadline // by miner: the deadline that WatchDeadlines finds
 	proven    []Proven
-	posted    int
+	posts     map[post.Deadline][]uint64 // by partition; without a pool
 }
 
 // Proven is a proof that has reached its workflow and verified.
@@ -93,8 +94,7 @@ func (c *chain) loadDeadline(_ context.Context, in workflows.LoadInput) (post.Lo
 	sets, err := c.sets(in.Deadline)
 	loaded := post.Loaded{Head: c.head(), ProofType: proofType, Sender: Sender}
 	for i, set := range sets {
-		posted := c.pool != nil && c.pool.posted(in.Deadline, uint64(i))
-		loaded.Partitions = append(loaded.Partitions, post.Partition{Index: uint64(i), ToProve: uint64(len(set)), Posted: posted})
+		loaded.Partitions = append(loaded.Partitions, post.Partition{Index: uint64(i), ToProve: uint64(len(set)), Posted: c.posted(in.Deadline, uint64(i))})
 	}
 	return loaded, err
 }
@@ -107,6 +107,16 @@ func (c *chain) loadPartition(_ context.Context, in workflows.PartitionInput) (p
 	return sets[in.Partition], nil
 }
 
+// posted says whether the chain has a post of a partition.
+func (c *chain) posted(d post.Deadline, partition uint64) bool {
+	if c.pool != nil {
+		return c.pool.posted(d, partition)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.posts[d], partition)
+}
+
 // buildPost says that the chain has the post already, unless messages are played, too.
 func (c *chain) buildPost(_ context.Context, in workflows.BuildInput) (workflows.BuiltPost, error) {
 	if c.pool != nil {
@@ -114,7 +124,10 @@ func (c *chain) buildPost(_ context.Context, in workflows.BuildInput) (workflows
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.posted += len(in.Partitions)
+	if c.posts == nil {
+		c.posts = map[post.Deadline][]uint64{}
+	}
+	c.posts[in.Deadline] = append(c.posts[in.Deadline], in.Partitions...)
 	return workflows.BuiltPost{Posted: true}, nil
 }
 
@@ -122,7 +135,7 @@ func (c *chain) checkDeadline(_ context.Context, d post.Deadline) (workflows.Che
 	sets, err := c.sets(d)
 	var checked workflows.Checked
 	for i := range uint64(len(sets)) {
-		if c.pool != nil && c.pool.posted(d, i) {
+		if c.posted(d, i) {
 			checked.Posted = append(checked.Posted, i)
 		}
 	}
