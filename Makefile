@@ -39,7 +39,7 @@ demo-lotus: build params lotusdevnet ## the same main job against a real Lotus n
 test: build tools params check debian-test ## all tests: unit, workflow, replay, integration with real proofs and killed processes
 	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) go test -timeout 15m $$(go list ./... | grep -v /testsuite/integration)
 	@# By itself: its deadlines are a minute long, on a chain that does not wait for a busy machine. Each test keeps half a core busy where cores are
-	@# slow: with six at once proofs of a second took thirty there.
+	@# slow; with six at once deadlines were missed there.
 	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) go test -timeout 40m -parallel 4 -count=1 ./testsuite/integration
 	cd temporal-dev && GOFLAGS= CGO_ENABLED=0 go test -timeout 10m ./...
 	@# The parts of the Lotus chain's program that need neither Lotus nor the FVM; make test-lotus runs the rest.
