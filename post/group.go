@@ -1,9 +1,7 @@
 package post
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"slices"
 
 	"github.com/filecoin-project/go-state-types/abi"
@@ -41,13 +39,11 @@ func GroupPartitions(partitions []Partition, perPost int, recoverAlone bool) [][
 // SetDigest tells sets of sectors apart: what a proof covers, and what the chain wants proven when its message is built.
 func SetDigest(numbers []abi.SectorNumber) string {
 	sorted := slices.Sorted(slices.Values(numbers))
-	h := sha256.New()
-	var word [8]byte
+	var words []byte
 	for _, n := range sorted {
-		binary.BigEndian.PutUint64(word[:], uint64(n))
-		h.Write(word[:])
+		words = binary.BigEndian.AppendUint64(words, uint64(n))
 	}
-	return hex.EncodeToString(h.Sum(nil)[:8])
+	return Digest(words)
 }
 
 // LandingLooks are the epochs at which the chain is asked whether a message that landed is still there: soon, since a reorg seldom goes back

@@ -212,7 +212,7 @@ func (r MessageRequest) Purpose() string {
 	return r.ID
 }
 
-// Digest tells a message's parameters from others', when they are not kept.
+// Digest tells bytes from others that are not kept, such as a message's parameters.
 func Digest(params []byte) string {
 	sum := sha256.Sum256(params)
 	return hex.EncodeToString(sum[:8])

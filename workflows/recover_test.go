@@ -356,8 +356,10 @@ func TestAStoreThatCannotBeLookedIntoIsToldOf(t *testing.T) {
 	require.Empty(t, p.requests)
 }
 
-// endingRun is a run whose history becomes full while a message is under way, and what it hands on.
-func (p *patient) endingRun(events int) {
+// endingRun is a run whose history becomes full while a message is under way, and which an operator asks for a look then. It gives his answer.
+func (p *patient) endingRun(events int) *answered {
+	answer := &answered{}
+	p.after(3, func() { p.env.UpdateWorkflow(workflows.UpdateRecover, "1", answer) })
 	p.faulty = post.Numbers{3}
 	p.after(1, func() {
 		p.env.SetContinueAsNewSuggested(true)
@@ -369,13 +371,12 @@ func (p *patient) endingRun(events int) {
 	var book post.RecoveryBook
 	require.NoError(p.t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &book))
 	require.Equal(p.t, post.DeclarationConfirmed, book.Declared[0].State)
+	return answer
 }
 
 func TestARunWhoseHistoryIsFullStillLooksWhileAMessageIsUnderWay(t *testing.T) {
 	p := newPatient(t)
-	answer := &answered{}
-	p.after(3, func() { p.env.UpdateWorkflow(workflows.UpdateRecover, "1", answer) })
-	p.endingRun(12_000)
+	answer := p.endingRun(12_000)
 	require.NoError(t, answer.failed)
 	require.Equal(t, 2, p.looks, "and the operator is answered after another look")
 }
@@ -383,9 +384,7 @@ func TestARunWhoseHistoryIsFullStillLooksWhileAMessageIsUnderWay(t *testing.T) {
 // Nobody who asks keeps a run from ending that has no room for another round.
 func TestWhoAsksARunThatOnlySeesItsMessageThroughIsAnswered(t *testing.T) {
 	p := newPatient(t)
-	answer := &answered{}
-	p.after(3, func() { p.env.UpdateWorkflow(workflows.UpdateRecover, "1", answer) })
-	p.endingRun(40_000)
+	answer := p.endingRun(40_000)
 	require.NoError(t, answer.failed)
 	require.NotNil(t, answer.result)
 	require.Equal(t, 1, p.looks)
