@@ -28,6 +28,7 @@ type options struct {
 	turns  int           // deadlines on a real Lotus chain
 	epoch  time.Duration // of that chain
 	only   string        // the measurements whose names have this in them
+	keep   bool          // the measurements' folders
 }
 
 func main() {
@@ -44,8 +45,9 @@ func main() {
 	flag.IntVar(&o.kills, "kills", 7, "proofs whose card is killed; 0: leave it out")
 	flag.IntVar(&o.ends, "ends", 7, "times that a job is cancelled and a worker stopped; 0: leave it out")
 	flag.IntVar(&o.turns, "turns", 0, "`deadlines` that posthaste and Lotus's own poster prove in turns on a real Lotus chain, for which bin/posthaste-lotusdevnet must have been built; 0: leave it out")
-	flag.DurationVar(&o.epoch, "epoch", 300*time.Millisecond, "wall-clock `time` of an epoch of that chain")
+	flag.DurationVar(&o.epoch, "epoch", 500*time.Millisecond, "wall-clock `time` of an epoch of that chain")
 	flag.StringVar(&o.only, "only", "", "only measurements whose names have `this` in them: tax, killed cards, history, fleet, mixed pools, rush, list, ends, reset, one card, turns")
+	flag.BoolVar(&o.keep, "keep", false, "leave each measurement's folder, with the programs' logs and Temporal's database, and say where it is")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -83,7 +85,7 @@ func measure(ctx context.Context, o options) error {
 		}
 		began := time.Now()
 		say("measuring: %s", m.name)
-		figures, err := inFolder(func(dir string) ([]figure, error) { return m.run(ctx, dir) })
+		figures, err := inFolder(o.keep, func(dir string) ([]figure, error) { return m.run(ctx, dir) })
 		for _, f := range figures {
 			fmt.Println(f)
 		}
@@ -96,8 +98,8 @@ func measure(ctx context.Context, o options) error {
 	return errors.Join(append(errs, ctx.Err())...)
 }
 
-// inFolder runs a measurement in a folder of its own, which stays when it fails: the programs' logs are there.
-func inFolder(run func(dir string) ([]figure, error)) ([]figure, error) {
+// inFolder runs a measurement in a folder of its own, which stays when it fails or is to be kept: the programs' logs are there.
+func inFolder(keep bool, run func(dir string) ([]figure, error)) ([]figure, error) {
 	dir, err := os.MkdirTemp("", "posthaste-bench-")
 	if err != nil {
 		return nil, fmt.Errorf("making the folder of a measurement: %w", err)
@@ -105,6 +107,10 @@ func inFolder(run func(dir string) ([]figure, error)) ([]figure, error) {
 	figures, err := run(dir)
 	if err != nil {
 		return figures, fmt.Errorf("%w (logs are in %s)", err, dir)
+	}
+	if keep {
+		say("logs are in %s", dir)
+		return figures, nil
 	}
 	return figures, os.RemoveAll(dir)
 }

@@ -19,7 +19,7 @@ import (
 const methodPost = abi.MethodNum(5)
 
 // noticed is how long a daemon may be dead until what it had under way is begun by another (workflows.lostDaemon): a third of an epoch on
-// mainnet, and 33 epochs of 300 ms.
+// mainnet, and 50 epochs of 200 ms.
 const noticed = 10 * time.Second
 
 // inject does all faults of the plan, each when its time comes. The function it returns waits for the last and gives what was done.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,23 +22,19 @@ var (
 	asked   = flag.Bool("lotus", false, "run what needs the real chain: minutes (make test-lotus)")
 	seed    = flag.Uint64("seed", 1, "what a run's faults are drawn from")
 	kinds   = flag.String("kinds", "", "only faults of these kinds, separated by commas; `none`: none")
-	epoch   = flag.Duration("epoch", 0, "wall-clock time of an epoch, other than the test's own")
+	epoch   = flag.Duration("epoch", 0, "wall-clock time of an epoch; 0: as long as this machine's proofs want it, and for the soak not below 400 ms")
 	first   = flag.Int("deadlines", 0, "end after so many")
 	results = flag.String("json", "", "a file for the figures as JSON, by test")
 
 	outcomes = map[string]lotus.Outcome{} // of the tests that were run
 )
 
-// unhurried is an epoch of what continuous integration runs: a deadline is open for 18 s. With half of that two slow cores, on which the two cards' proofs
-// of two sectors took 6 to 8 s each beside the chain, missed partitions of deadlines that have three.
-const unhurried = 300 * time.Millisecond
-
 // The sectors of a deadline's partitions are not in the order of their numbers, as of a miner who has terminated some and compacted, and both
 // partitions go into one message: the chain cuts the union of their sectors elsewhere than the partitions are cut. Once a sector of the first is gone.
 func TestInterleaved(t *testing.T) {
 	needsChain(t)
 	outcome := run(t, 7, lotus.Options{
-		Epoch: unhurried, Sectors: 192, Interleaved: 2, Daemons: 1, Workers: 1, Cards: 2, Nodes: 1, Policy: []string{"partitions_per_post = 2"},
+		Sectors: 192, Interleaved: 2, Daemons: 1, Workers: 1, Cards: 2, Nodes: 1, Policy: []string{"partitions_per_post = 2"},
 		Plan: period.Interleaved,
 	})
 	require.NotZero(t, outcome.Plan.Deadlines, "the chain has no such deadline")
@@ -50,7 +47,7 @@ func TestGrown(t *testing.T) {
 	needsChain(t)
 	const sectors = 96 // one partition of two in each deadline; the actor fills those without first, which are a period away
 	outcome := run(t, 8, lotus.Options{
-		Epoch: 150 * time.Millisecond, Sectors: sectors, Added: 12, Daemons: 1, Workers: 1, Cards: 2, Nodes: 2,
+		Sectors: sectors, Added: 12, Daemons: 1, Workers: 1, Cards: 2, Nodes: 2,
 		Plan: func(s period.Shape) period.Plan { return period.Grown(s, sectors) },
 	})
 	require.NotZero(t, outcome.Plan.Deadlines, "no deadline has got any")
@@ -62,7 +59,7 @@ func TestGrown(t *testing.T) {
 func TestPeriod(t *testing.T) {
 	needsChain(t)
 	run(t, 52, lotus.Options{
-		Epoch: unhurried, Sectors: 192, Daemons: 2, Workers: 2, Cards: 1, Nodes: 2,
+		Sectors: 192, Daemons: 2, Workers: 2, Cards: 1, Nodes: 2,
 		Plan: planned(t, period.Brief),
 	})
 }
@@ -70,7 +67,7 @@ func TestPeriod(t *testing.T) {
 // Nothing goes wrong, for the first deadlines of a chain.
 func TestQuiet(t *testing.T) {
 	needsChain(t)
-	run(t, 4, lotus.Options{Epoch: 150 * time.Millisecond, Sectors: 192, Deadlines: 3, Daemons: 1, Workers: 1, Cards: 2, Nodes: 1})
+	run(t, 4, lotus.Options{Sectors: 192, Deadlines: 3, Daemons: 1, Workers: 1, Cards: 2, Nodes: 1})
 }
 
 // Both partitions of a deadline are proven as one set and sent in one message, with a sector gone here and a whole partition there: no
@@ -78,7 +75,7 @@ func TestQuiet(t *testing.T) {
 func TestTogether(t *testing.T) {
 	needsChain(t)
 	run(t, 6, lotus.Options{
-		Epoch: 150 * time.Millisecond, Sectors: 192, Daemons: 1, Workers: 1, Cards: 2, Nodes: 1, Policy: []string{"partitions_per_post = 2"},
+		Sectors: 192, Daemons: 1, Workers: 1, Cards: 2, Nodes: 1, Policy: []string{"partitions_per_post = 2"},
 		Plan: func(s period.Shape) period.Plan {
 			s.Kinds = []period.Kind{period.SectorHidden, period.PartitionHidden}
 			return period.Whole(*seed, s).First(5)
@@ -126,9 +123,7 @@ func run(t *testing.T, deadlines int, o lotus.Options) lotus.Outcome {
 	dir, err := os.MkdirTemp("", "posthaste-lotus-")
 	require.NoError(t, err)
 	o.Say = t.Logf
-	if *epoch != 0 {
-		o.Epoch = *epoch
-	}
+	o.Epoch = epochOf(t, o.Epoch)
 	const startAndEnd = 5 * time.Minute
 	ctx, cancel := context.WithTimeout(t.Context(), startAndEnd+time.Duration(deadlines)*60*o.Epoch)
 	defer cancel()
@@ -148,6 +143,26 @@ func run(t *testing.T, deadlines int, o lotus.Options) lotus.Outcome {
 		t.Error(wrong)
 	}
 	return outcome
+}
+
+// measured is asked once for all tests, before the first chain keeps the machine busy.
+var measured = sync.OnceValues(func() (time.Duration, error) {
+	wanted, took, err := lotus.Pace(context.Background())
+	if err == nil {
+		fmt.Printf("a proof takes %s on this machine, so an epoch takes %s (-epoch says otherwise)\n", took.Round(10*time.Millisecond), wanted)
+	}
+	return wanted, err
+})
+
+// epochOf is how long an epoch takes in a test that wants it to take at least so long.
+func epochOf(t *testing.T, least time.Duration) time.Duration {
+	t.Helper()
+	if *epoch != 0 {
+		return *epoch
+	}
+	wanted, err := measured()
+	require.NoError(t, err)
+	return max(wanted, least)
 }
 
 // leave ends a run's programs; of one that failed the folder stays, with their logs.
