@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 )
@@ -36,6 +37,7 @@ func mainCode() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	out := ownStdout()
+	defer runtime.KeepAlive(out) // collected, it would be closed, and whoever waits at its end would not have the reason yet
 	if len(os.Args) > 1 {
 		if command := commands[os.Args[1]]; command != nil {
 			return exitCode(command(ctx, os.Args[2:], out, os.Stderr))

@@ -13,6 +13,7 @@ import (
 
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/server/temporal"
+	"go.uber.org/dig"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -98,7 +99,7 @@ func serve(ctx context.Context, s serving) error {
 	var stopping atomic.Bool
 	server, err := newServer(s.options, p, s.stores, newLogger(s.logLevel, &stopping))
 	if err != nil {
-		return fmt.Errorf("set up the Temporal server on %s: %w", s.name, err)
+		return fmt.Errorf("set up the Temporal server on %s: %w", s.name, dig.RootCause(err)) // the rest is how fx came to it, with a stack
 	}
 	if err := server.Start(); err != nil {
 		return fmt.Errorf("start the Temporal server on %s: %w", s.name, err)

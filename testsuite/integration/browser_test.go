@@ -57,6 +57,12 @@ func (b *browser) do(step chromedp.Action[chromedp.Void]) {
 	require.NoError(b.t, chromedp.Do(b.ctx, step))
 }
 
+// rest leaves the page: one with something that moves on it keeps a core busy, which proofs of all tests want.
+func (b *browser) rest() {
+	b.t.Helper()
+	b.open("about:blank")
+}
+
 // open goes to a page; the Web UI draws it afterwards.
 func (b *browser) open(url string) {
 	b.t.Helper()

@@ -42,6 +42,7 @@ func TestWebUI(t *testing.T) {
 	ui.proving(proof.WorkflowID, proof.RunID)
 	require.NoError(t, os.Remove(filepath.Join(r.Dir, slowFile)))
 
+	b.rest()
 	row := waitBoard(ctx, t, r, "f01001", 0, "out of tries", func(row boardRow) bool {
 		return row.Board.State == post.StateFailed && len(row.Board.Partitions) == 3 && row.Board.Partitions[2].State == post.StateFailed
 	})
@@ -51,6 +52,7 @@ func TestWebUI(t *testing.T) {
 	time.Sleep(1500 * time.Millisecond) // stores are listed again at most every second
 	ui.reset(ctx, row)
 	ui.entities(row)
+	b.rest()
 	for _, d := range allPosted(ctx, t, r, 2) {
 		result := resultOf(ctx, t, r, d)
 		assert.Equal(t, post.StatePosted, result.State, result.Reasons())

@@ -38,6 +38,7 @@ type Process struct {
 const (
 	grace     = 15 * time.Second // from SIGTERM to SIGKILL; a worker takes up to 10 s to hand its jobs over
 	toldLines = 15               // of a log, when something failed
+	lastWords = 2 * time.Second  // for what a program says when it ends
 )
 
 // Start starts the program and returns when it says that it is ready; one that says nothing is ready when it runs.
@@ -59,6 +60,11 @@ func (p *Process) Start(ctx context.Context) error {
 	select {
 	case line, ok := <-lines:
 		if !ok {
+			_, end := p.run()
+			select { // what it says last may come after it has closed its stdout
+			case <-end:
+			case <-time.After(lastWords):
+			}
 			return fmt.Errorf("%s ended before it was ready; the end of its log:\n%s", p.Name, p.Tail())
 		}
 		if err := p.ready(line); err != nil {
