@@ -46,7 +46,10 @@ func NewFollower(node *Node, log *slog.Logger) *Follower {
 func (f *Follower) Outlook() post.NodeOutlook {
 	head, at, _ := f.now()
 	epoch, away := f.state()
-	o := post.NodeOutlook{Endpoint: f.node.Endpoint(), Since: f.began, EpochDuration: epoch, Away: away != nil}
+	o := post.NodeOutlook{Endpoint: f.node.Endpoint(), Since: f.began, EpochDuration: epoch, Away: away != nil, Refuses: errors.Is(away, ErrToken)}
+	if away != nil {
+		o.Why = away.Error()
+	}
 	if head == nil {
 		return o
 	}
@@ -186,7 +189,11 @@ func (f *Follower) away(err error) {
 	f.err = err
 	if f.mode != "away" {
 		f.mode = "away"
-		f.log.Warn("lost the chain's head; trying on", "error", err)
+		text := "lost the chain's head; trying on"
+		if head, _, _ := f.now(); head == nil {
+			text = "the node gives no head; trying on"
+		}
+		f.log.Warn(text, "error", err)
 	}
 }
 

@@ -116,7 +116,7 @@ func TestFollowerStartsBeforeItsNode(t *testing.T) {
 	require.Nil(t, f.Head())
 	_, err := f.WaitEpoch(within(t, 10*time.Second), 1001)
 	require.NoError(t, err)
-	require.Equal(t, 1, log.count("lost the chain's head"))
+	require.Equal(t, 1, log.count("the node gives no head"))
 }
 
 func TestHeadsGivesTheNewestOnly(t *testing.T) {

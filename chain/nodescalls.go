@@ -11,6 +11,7 @@ import (
 	"github.com/filecoin-project/go-address"
 	"github.com/filecoin-project/go-bitfield"
 	"github.com/filecoin-project/go-state-types/abi"
+	"github.com/filecoin-project/go-state-types/builtin"
 	"github.com/filecoin-project/go-state-types/dline"
 	"github.com/filecoin-project/go-state-types/network"
 	"github.com/ipfs/go-cid"
@@ -327,13 +328,20 @@ func (s *Nodes) allowed(permission string) []*member {
 	return allowed
 }
 
-// Permissions asks what an endpoint's token may do, and remembers it. Without a token it is not known: some nodes then let one do anything.
-func (s *Nodes) Permissions(ctx context.Context, n *Node) ([]string, error) {
+// Permissions asks what an endpoint's token may do, and remembers it; nil is not known. Without a token Lotus lets one read, and others, or what
+// stands before them, let one do anything: it is found out by a question for which Lotus wants more.
+func (s *Nodes) Permissions(ctx context.Context, n *Node) (perms []string, err error) {
 	if n.info.token == "" {
-		return nil, nil
-	}
-	perms, err := n.Permissions(ctx)
-	if err != nil {
+		_, err = n.WalletHas(ctx, anyAccount)
+		switch {
+		case forbidden(err):
+			perms = []string{"read"}
+		case errors.Is(err, ErrUnreachable) || errors.Is(err, ErrToken):
+			return nil, err
+		default:
+			return nil, nil
+		}
+	} else if perms, err = n.Permissions(ctx); err != nil {
 		return nil, err
 	}
 	for _, m := range s.members {
@@ -345,3 +353,6 @@ func (s *Nodes) Permissions(ctx context.Context, n *Node) ([]string, error) {
 	}
 	return perms, nil
 }
+
+// anyAccount is an account whose key nobody has.
+var anyAccount = builtin.BurntFundsActorAddr

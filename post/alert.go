@@ -141,25 +141,33 @@ func (j *judge) node() {
 	}
 }
 
-// JudgeNode says whether a daemon's node is behind. Each daemon judges its own.
+// JudgeNode says whether a daemon's node is behind, or of no use at once. Each daemon judges its own.
 func JudgeNode(n NodeOutlook, now time.Time, l Limits) (a Alert, bad bool) {
 	behind := n.Behind(now)
-	if n.Endpoint == "" || behind < l.NodeBehind {
+	if n.Endpoint == "" || behind < l.NodeBehind && !n.Refuses {
 		return Alert{}, false
+	}
+	a = Alert{
+		Kind: AlertNodeBehind, Key: string(AlertNodeBehind) + "/" + n.Endpoint, Severity: Critical, Subject: "node " + n.Endpoint, Hold: l.Hold,
+		Mend: "on the node's machine: `lotus sync status` and `lotus net peers`, then start it again; or give the daemon another node (FULLNODE_API_INFO) and restart it",
 	}
 	what := fmt.Sprintf("its head is epoch %d", n.Head)
 	if n.At.IsZero() {
 		what = "it has given no head since this daemon started"
 	}
-	if n.Away {
-		what += "; it does not answer"
+	switch {
+	case n.Refuses:
+		a.Summary = fmt.Sprintf("node %s does not accept the token: %s", n.Endpoint, what)
+		a.Mend = "make a token on the node's machine, `lotus auth api-info --perm sign`, put it into FULLNODE_API_INFO or where posthaste.toml names it, and restart the daemon"
+	case n.Away:
+		a.Summary = fmt.Sprintf("node %s is %s behind: %s; it does not answer", n.Endpoint, epochs(behind), what)
+	default:
+		a.Summary = fmt.Sprintf("node %s is %s behind: %s", n.Endpoint, epochs(behind), what)
 	}
-	return Alert{
-		Kind: AlertNodeBehind, Key: string(AlertNodeBehind) + "/" + n.Endpoint, Severity: Critical, Subject: "node " + n.Endpoint, Hold: l.Hold,
-		Summary: fmt.Sprintf("node %s is %s behind: %s", n.Endpoint, epochs(behind), what),
-		Details: "Deadlines are followed, and posts sent, by what this node says. Until it is back they wait." + n.others(),
-		Mend:    "on the node's machine: `lotus sync status` and `lotus net peers`, then start it again; or give the daemon another node (FULLNODE_API_INFO) and restart it",
-	}, true
+	if a.Details = "Deadlines are followed, and posts sent, by what this node says. Until it is back they wait." + n.others(); n.Why != "" {
+		a.Details += " Its last answer: " + n.Why
+	}
+	return a, true
 }
 
 // others says why none of a daemon's other nodes is used, if it has several.

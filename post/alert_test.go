@@ -228,6 +228,9 @@ func TestJudge(t *testing.T) {
 		"the node has never answered": {func(o *post.Outlook, _ *post.OpenDeadline, _ *post.PartitionResult) {
 			o.Node = post.NodeOutlook{Endpoint: "http://node/rpc/v1", Away: true, Since: lookedAt.Add(-3 * time.Minute)}
 		}, "NodeBehind/http://node/rpc/v1", "it has given no head since this daemon started; it does not answer", ""},
+		"the node has just refused the token": {func(o *post.Outlook, _ *post.OpenDeadline, _ *post.PartitionResult) {
+			o.Node = post.NodeOutlook{Endpoint: "http://node/rpc/v1", Away: true, Refuses: true, Why: "http status 401", Since: lookedAt}
+		}, "NodeBehind/http://node/rpc/v1", "does not accept the token: it has given no head since this daemon started", "lotus auth api-info"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var found []post.Alert

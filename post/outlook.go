@@ -107,6 +107,8 @@ type NodeOutlook struct {
 	Timestamp     time.Time      `json:"timestamp,omitzero"` // of the head, where timestamps are real; zero: they are not, or not known
 	EpochDuration time.Duration  `json:"epoch_duration"`     // 0: the node has not said yet
 	Away          bool           `json:"away"`               // it does not answer now
+	Why           string         `json:"why,omitempty"`      // it is away: the last error
+	Refuses       bool           `json:"refuses,omitempty"`  // it is away because it does not accept the token
 
 	// Nodes are all that the daemon has, in the order of preference, if there are several. The fields above are then of the one that is used.
 	Nodes []NodeStanding `json:"nodes,omitempty"`

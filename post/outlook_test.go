@@ -15,6 +15,7 @@ func TestNoOtherNodeIsAnyBetter(t *testing.T) {
 		{Endpoint: "http://a", Used: true, Verdict: "down"}, {Endpoint: "http://b", Verdict: "forked", Head: 7, Why: "its chain is another"},
 	}}, lookedAt.Add(time.Hour), limits)
 	require.True(t, bad)
+	require.NotContains(t, a.Details, "last answer", "it is not away")
 	require.Contains(t, a.Details, "Node http://b is no better: forked at epoch 7. its chain is another")
 	require.NotContains(t, a.Details, "Node http://a")
 }

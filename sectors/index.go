@@ -145,7 +145,11 @@ func (x *Index) note(i int, holds map[sectorID]parts, err error) {
 	}
 	x.seen[i] = listing{holds: holds, scanned: time.Now()}
 	if was.err != nil || was.scanned.IsZero() || count(was.holds) != count(holds) {
-		log.Info("listed a store", "store", name, "path", x.stores.list[i].Path, "sectors", count(holds))
+		level, text := slog.LevelInfo, "listed a store"
+		if count(holds) == 0 {
+			level, text = slog.LevelWarn, "a store holds no sectors; is its path the folder with sealed/ and cache/ in it?"
+		}
+		log.Log(context.Background(), level, text, "store", name, "path", x.stores.list[i].Path, "sectors", count(holds))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/filecoin-project/go-address"
 	"github.com/filecoin-project/go-state-types/abi"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"posthaste/chain"
@@ -27,25 +29,46 @@ func tokenNode(t *testing.T, permissions string) string {
 	return "eyJtoken:" + s.URL
 }
 
+// openNode is a node that is asked without a token, and answers like this when something is asked for which Lotus wants write.
+func openNode(t *testing.T, answer string) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		assert.Contains(t, string(body), "WalletHas")
+		_, _ = fmt.Fprintf(w, `{"jsonrpc":"2.0","id":1,%s}`, answer)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
 func TestTokensAreCheckedAtStart(t *testing.T) {
 	const write, sign = `["read","write"]`, `["read","write","sign"]`
+	const refuses = `"error":{"code":1,"message":"missing permission to invoke 'WalletHas' (need 'write')"}`
 	for situation, c := range map[string]struct {
 		nodes []string
 		said  int // nodes of which a line is logged that they may not sign
 		write int // and that they may not write either
 		ends  bool
 	}{
-		"one that may sign":           {[]string{sign}, 0, 0, false},
-		"one that may not":            {[]string{write}, 1, 0, true},
-		"one of two may":              {[]string{write, sign}, 1, 0, false},
-		"one of two may only read":    {[]string{`["read"]`, sign}, 1, 1, false},
-		"none of two may":             {[]string{write, write}, 2, 0, true},
-		"a token that may do nothing": {[]string{`[]`}, 1, 1, true},
+		"one that may sign":                                     {[]string{sign}, 0, 0, false},
+		"one that may not":                                      {[]string{write}, 1, 0, true},
+		"one of two may":                                        {[]string{write, sign}, 1, 0, false},
+		"one of two may only read":                              {[]string{`["read"]`, sign}, 1, 1, false},
+		"none of two may":                                       {[]string{write, write}, 2, 0, true},
+		"a token that may do nothing":                           {[]string{`[]`}, 1, 1, true},
+		"no token, and so it may only read":                     {[]string{refuses}, 1, 1, true},
+		"no token for one of two":                               {[]string{refuses, sign}, 1, 1, false},
+		"no token, at a node that lets one do what one will":    {[]string{`"result":false`}, 0, 0, false},
+		"no token, at a node of which that cannot be found out": {[]string{`"error":{"code":-32601,"message":"method 'Filecoin.WalletHas' not found"}`}, 0, 0, false},
 	} {
 		t.Run(situation, func(t *testing.T) {
 			var infos []string
 			for _, permissions := range c.nodes {
-				infos = append(infos, tokenNode(t, permissions))
+				if strings.HasPrefix(permissions, `"`) {
+					infos = append(infos, openNode(t, permissions))
+				} else {
+					infos = append(infos, tokenNode(t, permissions))
+				}
 			}
 			var out bytes.Buffer
 			log := slog.New(slog.NewTextHandler(&out, nil))

@@ -135,7 +135,10 @@ func (s *status) print(out io.Writer, now time.Time) {
 		}
 		fmt.Fprintln(out, line)
 	}
-	if len(s.Miners) == 0 {
+	switch {
+	case len(s.Miners) == 0 && len(s.Daemons) > 0:
+		fmt.Fprintln(out, "No miner is watched yet: either the daemon's node does not answer (its log says what it answers, and soon `posthaste alert list`), or there are no [[miners]] in its posthaste.toml.")
+	case len(s.Miners) == 0:
 		fmt.Fprintln(out, "No miner is watched: is a daemon running, and are there [[miners]] in its posthaste.toml?")
 	}
 	for _, d := range s.Daemons {
