@@ -65,9 +65,12 @@ func (m *Messages) priced(ctx context.Context, in workflows.PrepareInput, at acc
 	if err != nil {
 		return workflows.Prepared{}, err
 	}
-	unknown, err := m.unknown(ctx, in, at, next, message.From)
+	unknown, looked, err := m.unknown(ctx, in, at, next, message.From)
 	if err != nil {
 		return workflows.Prepared{}, err
+	}
+	if looked { // one node's word for a nonce is worth nothing if no pool holds what is before it: they would all refuse the message
+		next = post.FirstGap(at.nonce, next, in.Held, noncesOf(unknown))
 	}
 	nonce, instead := post.ChooseNonce(at.nonce, next, in.Held)
 	if in.At != nil && in.At.Nonce >= at.nonce {
@@ -123,8 +126,8 @@ func offer(fees post.Fees, market post.Market, instead *post.Held) (post.Gas, er
 }
 
 // unknown are the messages of a sender in the pool that its workflow knows nothing of. The pool is only asked for when the nonces say that there
-// are any: on mainnet it is megabytes.
-func (m *Messages) unknown(ctx context.Context, in workflows.PrepareInput, at account, next uint64, from address.Address) ([]*chain.SignedMessage, error) {
+// are any, which looked says: on mainnet it is megabytes.
+func (m *Messages) unknown(ctx context.Context, in workflows.PrepareInput, at account, next uint64, from address.Address) (unknown []*chain.SignedMessage, looked bool, err error) {
 	known := map[uint64]bool{}
 	for _, h := range in.Held {
 		known[h.Nonce] = true
@@ -134,19 +137,26 @@ func (m *Messages) unknown(ctx context.Context, in workflows.PrepareInput, at ac
 		look = look || !known[nonce]
 	}
 	if !look {
-		return nil, nil
+		return nil, false, nil
 	}
 	pending, err := m.Node.MpoolPending(ctx, at.head.Key())
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	var unknown []*chain.SignedMessage
 	for _, p := range pending {
 		if p != nil && p.Message.From == from && p.Message.Nonce >= at.nonce && !known[p.Message.Nonce] {
 			unknown = append(unknown, p)
 		}
 	}
-	return unknown, nil
+	return unknown, true, nil
+}
+
+func noncesOf(messages []*chain.SignedMessage) []uint64 {
+	nonces := make([]uint64, len(messages))
+	for i, m := range messages {
+		nonces[i] = m.Message.Nonce
+	}
+	return nonces
 }
 
 // adopt is a message that was sent already, to be followed as if it had been sent now.

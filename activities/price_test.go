@@ -151,6 +151,13 @@ func TestWhatThePoolHas(t *testing.T) {
 		out := prepare(t, n, pricedInput(t, n))
 		assert.Equal(t, uint64(9), out.Nonce)
 	})
+	t.Run("nothing below the nonce that a node gives: what is sent after a gap lands nowhere", func(t *testing.T) {
+		n := newNode(t)
+		theirs(n, 7, []byte{1}, 10)
+		assert.Equal(t, uint64(8), prepare(t, n, pricedInput(t, n)).Nonce)
+		n.pending = nil
+		assert.Equal(t, uint64(7), prepare(t, n, pricedInput(t, n)).Nonce)
+	})
 	t.Run("nothing that is not known: it is not asked for", func(t *testing.T) {
 		n := newNode(t)
 		n.fails("MpoolPending", errors.New("megabytes"))

@@ -61,9 +61,15 @@ func (n *Node) Version(ctx context.Context) (Version, error) {
 	return call(ctx, n, "Version", answerSmall, n.api.Version, decodeAs[Version])
 }
 
-// ChainHead is the heaviest tipset that the node knows.
+// ChainHead is the heaviest tipset that the node knows. One that cannot be is an ErrAnswer.
 func (n *Node) ChainHead(ctx context.Context) (*TipSet, error) {
-	return call(ctx, n, "ChainHead", answerSmall, n.api.ChainHead, decodeTipSet)
+	return call(ctx, n, "ChainHead", answerSmall, n.api.ChainHead, func(raw json.RawMessage) (*TipSet, error) {
+		head, err := decodeTipSet(raw)
+		if err == nil {
+			err = n.believes.check(head, n.options.EpochDuration, time.Now())
+		}
+		return head, err
+	})
 }
 
 // ChainGetTipSet is the tipset of that name; the head for the empty name.
@@ -106,7 +112,11 @@ func (n *Node) StateNetworkVersion(ctx context.Context, key TipSetKey) (network.
 
 // StateGetNetworkParams is the network's name and timing.
 func (n *Node) StateGetNetworkParams(ctx context.Context) (*NetworkParams, error) {
-	return call(ctx, n, "StateGetNetworkParams", answerSmall, n.api.StateGetNetworkParams, decodeParams)
+	params, err := call(ctx, n, "StateGetNetworkParams", answerSmall, n.api.StateGetNetworkParams, decodeParams)
+	if err == nil {
+		n.believes.learn(params)
+	}
+	return params, err
 }
 
 // EpochDuration is the wall-clock length of an epoch: the configured one, else the network's.

@@ -147,9 +147,13 @@ func (f *Follower) subscription(ctx context.Context) error {
 				return errors.New("the node closed the subscription")
 			}
 			for _, change := range step {
-				if change != nil && change.Val != nil && change.Type != HeadRevert {
-					f.found(change.Val, "subscribed")
+				if change == nil || change.Val == nil || change.Type == HeadRevert {
+					continue
 				}
+				if err := f.node.believes.check(change.Val, f.node.options.EpochDuration, time.Now()); err != nil {
+					return fmt.Errorf("the subscription of %s: %w", f.node.Endpoint(), err)
+				}
+				f.found(change.Val, "subscribed")
 			}
 		case <-doubt.C:
 			head, err := f.node.ChainHead(ctx)

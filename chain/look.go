@@ -31,11 +31,17 @@ func (s *Nodes) look(ctx context.Context) {
 		}
 	}
 	var asked sync.WaitGroup
-	for _, m := range s.members {
-		asked.Go(func() { s.lookAt(ctx, limited, m, at) })
+	olds := make([]TipSetKey, len(s.members))
+	for i, m := range s.members {
+		asked.Go(func() { olds[i] = s.lookAt(ctx, limited, m, at) })
 	}
 	asked.Wait()
 	if ctx.Err() == nil {
+		for i, m := range s.members {
+			m.mu.Lock()
+			m.old, m.oldAt = olds[i], at
+			m.mu.Unlock()
+		}
 		s.compare()
 		s.mu.Lock()
 		s.looked = true
@@ -45,22 +51,22 @@ func (s *Nodes) look(ctx context.Context) {
 	}
 }
 
-func (s *Nodes) lookAt(ctx, limited context.Context, m *member, at abi.ChainEpoch) {
+// lookAt asks one endpoint, and gives its tipset at an epoch, if it tells.
+func (s *Nodes) lookAt(ctx, limited context.Context, m *member, at abi.ChainEpoch) (old TipSetKey) {
 	began := time.Now()
 	head, err := m.ChainHead(limited)
 	if ctx.Err() != nil {
-		return
+		return nil
 	}
 	if err != nil && limited.Err() != nil {
 		err = fmt.Errorf("%w: it did not tell its head within %v", ErrUnreachable, time.Since(began).Round(time.Millisecond))
 	}
 	m.note(err)
 	if err != nil {
-		return
+		return nil
 	}
 	slowest, asked := time.Since(began), "ChainHead"
 	s.learn(m, head.Key())
-	var old TipSetKey
 	if at >= 0 && head.Height >= at {
 		began = time.Now()
 		if below, err := m.ChainGetTipSetAfterHeight(limited, at, head.Key()); err == nil {
@@ -71,7 +77,6 @@ func (s *Nodes) lookAt(ctx, limited context.Context, m *member, at abi.ChainEpoc
 		}
 	}
 	m.mu.Lock()
-	m.old, m.oldAt = old, at
 	if m.latency == 0 {
 		m.latency = slowest
 	}
@@ -80,13 +85,14 @@ func (s *Nodes) lookAt(ctx, limited context.Context, m *member, at abi.ChainEpoc
 	m.mu.Unlock()
 	m.took(asked, slowest)
 	if known {
-		return
+		return old
 	}
 	if network, err := m.StateGetNetworkParams(limited); err == nil {
 		m.mu.Lock()
 		m.network = network
 		m.mu.Unlock()
 	}
+	return old
 }
 
 // took remembers how long an endpoint took for a call, or has been at it without an answer. One that stands out is soon forgotten.

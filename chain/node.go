@@ -55,6 +55,8 @@ type Node struct {
 	api     *api
 	closeFn jsonrpc.ClientCloser
 	tipsets *lru.Cache[string, *TipSet] // by key: what a key names never changes
+
+	believes credibility
 }
 
 // keptTipsets are enough for all that is followed to Close and some epochs more. One is some kilobytes.
@@ -72,11 +74,16 @@ func Dial(ctx context.Context, apiInfo string, options Options) (*Node, error) {
 		return nil, err
 	}
 	n.closeFn, err = jsonrpc.NewMergeClient(ctx, info.URL, rpcNamespace, []any{n.api}, info.header(),
-		jsonrpc.WithHTTPClient(&http.Client{Transport: transport{http.DefaultTransport.(*http.Transport).Clone()}}))
+		jsonrpc.WithHTTPClient(&http.Client{Transport: transport{http.DefaultTransport.(*http.Transport).Clone()}, CheckRedirect: noRedirect}))
 	if err != nil {
 		return nil, fmt.Errorf("client for %s: %w", info, err)
 	}
 	return n, nil
+}
+
+// noRedirect refuses to go elsewhere with the token.
+func noRedirect(r *http.Request, _ []*http.Request) error {
+	return fmt.Errorf("it redirects to %s; if that is the node, name that address", r.URL.Redacted())
 }
 
 // rpcNamespace stands before every method's name.

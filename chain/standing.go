@@ -2,6 +2,7 @@ package chain
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/filecoin-project/go-state-types/abi"
@@ -51,7 +52,7 @@ type Standing struct {
 	Foreign  string // why it is of another network than is meant; empty: it is not
 
 	Old   TipSetKey      // its tipset at OldAt, forkDepth below the head; nil: not known
-	OldAt abi.ChainEpoch // the same for all that are compared
+	OldAt abi.ChainEpoch // those of the highest are compared, so that an answer of before is not taken for another chain
 
 	GoodSince time.Time // since when it has been good without a break; zero: it is not
 }
@@ -78,6 +79,7 @@ type Judged struct {
 // JudgeNodes says how good each endpoint is, by what all of them say.
 func JudgeNodes(all []Standing) []Judged {
 	judged := make([]Judged, len(all))
+	all = comparables(all)
 	chain := majority(all)
 	best := -1 // the highest head of the chain that is right
 	for i, s := range all {
@@ -107,6 +109,23 @@ func JudgeNodes(all []Standing) []Judged {
 		}
 	}
 	return judged
+}
+
+// comparables are all, with only those tipsets in Old that are of the latest comparison.
+func comparables(all []Standing) []Standing {
+	latest := abi.ChainEpoch(-1)
+	for _, s := range all {
+		if !s.down() && s.Old != nil {
+			latest = max(latest, s.OldAt)
+		}
+	}
+	out := slices.Clone(all)
+	for i := range out {
+		if out[i].OldAt != latest {
+			out[i].Old = nil
+		}
+	}
+	return out
 }
 
 func downReason(s Standing) string {

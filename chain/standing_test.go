@@ -69,6 +69,8 @@ func TestJudgeAndChooseNodes(t *testing.T) {
 		{"a fork of two without weights: the higher chain", []Standing{at(1000, 'b'), at(1001, 'a')}, 0, []Verdict{Forked, Good}, 1},
 		{"a fork of two equals: the preferred one", []Standing{at(1000, 'b'), at(1000, 'a')}, 0, []Verdict{Good, Forked}, 0},
 		{"a fork that is not known to be one", []Standing{at(1000, 'b', uncompared), at(1000, 'a')}, 0, []Verdict{Good, Good}, 0},
+		{"another tipset of an earlier comparison is no fork", []Standing{at(1000, 'a'), at(1001, 'b', func(s *Standing) { s.OldAt = 996 })}, 0, []Verdict{Good, Good}, 0},
+		{"old answers of nodes that hang outvote nobody", []Standing{at(1001, 'b', func(s *Standing) { s.OldAt = 996 }), at(1000, 'a'), at(1000, 'a')}, 0, []Verdict{Good, Good, Good}, 0},
 		{"those that are down have no vote", []Standing{at(1000, 'b', away), at(1000, 'b', away), at(1000, 'a')}, 0, []Verdict{Down, Down, Good}, 2},
 		{"on the fork and behind is on the fork", []Standing{at(990, 'b'), at(1000, 'a'), at(1000, 'a')}, 0, []Verdict{Forked, Good, Good}, 1},
 		{"of two that are good, the preferred one", []Standing{at(1000, 'a', away), at(1000, 'a'), at(1001, 'a')}, 0, []Verdict{Down, Good, Good}, 1},

@@ -204,6 +204,17 @@ func ChooseNonce(chain, pool uint64, held []Held) (nonce uint64, instead *Held) 
 	return next, nil
 }
 
+// FirstGap is the first nonce from the chain's next one on that no message has, of those that were given out and those that pools hold; next if
+// there is none below it.
+func FirstGap(chain, next uint64, held []Held, pools []uint64) uint64 {
+	for nonce := chain; nonce < next; nonce++ {
+		if !slices.Contains(pools, nonce) && !slices.ContainsFunc(held, func(h Held) bool { return h.Nonce == nonce }) {
+			return nonce
+		}
+	}
+	return next
+}
+
 // Purpose is what a request is for, without the count of how often its message was built.
 func (r MessageRequest) Purpose() string {
 	if cut := strings.LastIndex(r.ID, "/"); cut > 0 {

@@ -102,6 +102,24 @@ func TestChooseNonce(t *testing.T) {
 	}
 }
 
+func TestFirstGap(t *testing.T) {
+	for name, c := range map[string]struct {
+		chain, next uint64
+		held        []post.Held
+		pools       []uint64
+		want        uint64
+	}{
+		"nothing is under way":                      {7, 7, nil, nil, 7},
+		"what is before it is ours":                 {7, 9, []post.Held{{Nonce: 7}, {Nonce: 8, Free: true}}, nil, 9},
+		"what is before it is in pools":             {7, 9, []post.Held{{Nonce: 8}}, []uint64{7}, 9},
+		"nobody has what is before it":              {7, 307, nil, nil, 7},
+		"nobody has what is in the middle":          {7, 10, []post.Held{{Nonce: 7}}, []uint64{9}, 8},
+		"a pool that is behind the chain by itself": {7, 5, nil, nil, 5},
+	} {
+		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, post.FirstGap(c.chain, c.next, c.held, c.pools)) })
+	}
+}
+
 func TestReplacedMessagesAreAllFollowed(t *testing.T) {
 	first := waiting(7, 104, "10", "100")
 	first.Message, first.Stuck, first.Before = "m1", "too dear", []string{"old1", "old2"}

@@ -157,9 +157,21 @@ func (d *deadline) untilClose(ctx workflow.Context) workflow.Context {
 
 // sawHead remembers the latest head, which epoch then goes on from.
 func (d *deadline) sawHead(ctx workflow.Context, head abi.ChainEpoch) {
-	if head > d.head || d.headAt.IsZero() {
+	if laterHead(d.head, head) != d.head || d.headAt.IsZero() {
 		d.head, d.headAt = head, workflow.Now(ctx)
 	}
+}
+
+// finality is how far a reorg may go back at most, in epochs: the specification's Chain Finality.
+const finality abi.ChainEpoch = 900
+
+// laterHead is the later of two epochs of the head. One that is further below than a reorg goes back is the chain's all the same: what was said
+// before cannot have been. 0 is not known.
+func laterHead(known, head abi.ChainEpoch) abi.ChainEpoch {
+	if head > known || head > 0 && head < known-finality {
+		return head
+	}
+	return known
 }
 
 // epoch is where the chain should be by now.

@@ -128,7 +128,7 @@ func (r *recovery) epoch(ctx workflow.Context) abi.ChainEpoch {
 }
 
 func (r *recovery) saw(ctx workflow.Context, head abi.ChainEpoch) {
-	if head > r.head {
+	if laterHead(r.head, head) != r.head {
 		r.head, r.headAt = head, workflow.Now(ctx)
 	}
 }

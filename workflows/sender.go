@@ -140,7 +140,7 @@ func (s *sender) send(ctx workflow.Context, request post.MessageRequest, old *po
 		s.abandon(old, request)
 		return
 	}
-	s.Head = max(s.Head, prepared.Head)
+	s.Head = laterHead(s.Head, prepared.Head)
 	sent.Nonce, sent.Pushed = prepared.Nonce, s.Head
 	sent.First, sent.Offered, sent.Gas, sent.Before = s.Head, s.Head, prepared.Gas, prepared.Before
 	if prepared.Adopted != nil {
@@ -314,7 +314,7 @@ func (s *sender) look(ctx workflow.Context) {
 		workflow.GetLogger(ctx).Error("pending messages could not be followed", "from", s.From, "error", err)
 		return
 	}
-	s.Head = max(s.Head, chain.Head)
+	s.Head = laterHead(s.Head, chain.Head)
 	pending := s.Pending
 	s.Pending = nil
 	for i, sent := range pending {

@@ -97,7 +97,7 @@ func (s *sender) issueWaiting(ctx workflow.Context) error {
 		return err
 	}
 	followed := len(s.Pending) > 0
-	s.Head = max(s.Head, issued.Head)
+	s.Head = laterHead(s.Head, issued.Head)
 	if err != nil || !issued.Early {
 		s.dispatch(ctx, wanted, issued, err, nil)
 	}
@@ -126,7 +126,7 @@ func (s *sender) issueNow(ctx workflow.Context, request post.MessageRequest, old
 	}
 	var issued Issued
 	err := s.issue(ctx, []Wanted{wanted}, 0).Get(ctx, &issued)
-	s.Head = max(s.Head, issued.Head)
+	s.Head = laterHead(s.Head, issued.Head)
 	for i, m := range issued.Messages {
 		if m.Later { // its deadline builds it anew, and the old one's nonce is free until then
 			issued.Messages[i] = IssuedMessage{Refused: "preparing it: " + m.Why}

@@ -90,7 +90,7 @@ func (s *sender) supersede(ctx workflow.Context, request post.MessageRequest) {
 		s.abandon(&old, request)
 		return
 	}
-	s.Head = max(s.Head, chain.Head)
+	s.Head = laterHead(s.Head, chain.Head)
 	look := chain.Looks[0]
 	switch {
 	case look.Found && look.ExitCode == 0:

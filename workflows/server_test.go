@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -105,6 +106,7 @@ func TestClaimAndRefusalOnAServer(t *testing.T) {
 
 	var mu sync.Mutex
 	var issued []string
+	var built atomic.Bool // a message, by another run: the chain has the posts then
 	prove := func(ctx context.Context, job post.Job) (post.Proof, error) {
 		mu.Lock()
 		issued = append(issued, activity.GetInfo(ctx).ActivityID)
@@ -140,7 +142,7 @@ func TestClaimAndRefusalOnAServer(t *testing.T) {
 		},
 		workflows.ActivityLoadDeadline: func(context.Context, workflows.LoadInput) (post.Loaded, error) {
 			return post.Loaded{Head: now(), ProofType: abi.RegisteredPoStProof_StackedDrgWindow2KiBV1_1, Sender: "f3sender",
-				Partitions: []post.Partition{{Index: 0, Live: 2, ToProve: 2}, {Index: 1, Live: 2, ToProve: 2}}}, nil
+				Partitions: []post.Partition{{Index: 0, Live: 2, ToProve: 2, Posted: built.Load()}, {Index: 1, Live: 2, ToProve: 2, Posted: built.Load()}}}, nil
 		},
 		workflows.ActivityLoadPartition: func(_ context.Context, in workflows.PartitionInput) (post.Sectors, error) {
 			first := abi.SectorNumber(10 * in.Partition)
@@ -151,6 +153,7 @@ func TestClaimAndRefusalOnAServer(t *testing.T) {
 			return post.Choice{Queue: "wdpost.gpu.0", Priority: 3}, nil
 		},
 		workflows.ActivityBuildPost: func(context.Context, workflows.BuildInput) (workflows.BuiltPost, error) {
+			built.Store(true)
 			return workflows.BuiltPost{Posted: true}, nil
 		},
 		workflows.ActivityCheckDeadline: func(context.Context, post.Deadline) (workflows.Checked, error) { return workflows.Checked{}, nil },

@@ -80,7 +80,11 @@ func (d *deadline) submit(ctx, open workflow.Context, b *batch, proof post.Proof
 			b.Reason = fmt.Sprintf("the chain wants other sectors proven now: %v", plain(err))
 			return readAgain, nil
 		case temporal.IsCanceledError(err): // which does not say what the node answered so far
-			b.Reason = "its message was still being built then; did the node answer?"
+			text := "its message was still being built then; did the node answer?"
+			if b.Reason != "" {
+				text += " Before that: " + b.Reason
+			}
+			b.Reason = text
 			return posted, err
 		case err != nil:
 			b.Reason = fmt.Sprintf("building the message: %v", plain(err))
