@@ -15,7 +15,7 @@ const (
 	offEpochs = 10
 	// aheadOfClock is how far in the future a head may be by this machine's clock, which may be minutes slow: nodes take no block of the future.
 	aheadOfClock = 5 * time.Minute
-	// insistEpochs is after how long a node is believed that insists on a head that cannot be, since then something else is wrong with what is known here.
+	// insistEpochs is after how long a node is believed that insists on a leap, since then something else is wrong with what is known here.
 	insistEpochs = 10
 )
 
@@ -26,7 +26,8 @@ type credibility struct {
 	params *NetworkParams // nil: not known
 	last   abi.ChainEpoch
 	lastAt time.Time // when the node first gave that head; zero: it has given none
-	doubt  time.Time // since when its heads cannot be; zero: they can
+	agreed bool      // a head's epoch and timestamp have agreed: before, the node may be one that tells of another genesis
+	doubt  time.Time // since when its heads leap; zero: they do not
 }
 
 // learn remembers the network's timing.
@@ -36,26 +37,26 @@ func (c *credibility) learn(params *NetworkParams) {
 	c.params = params
 }
 
-// check says why a head cannot be: its epoch is not that of its timestamp, or it is in the future and much further than the one before by more
-// than the time that has passed. The epoch is the configured one; zero: it is the network's, and timestamps are real.
+// check says why a head cannot be: its epoch is not that of its timestamp, or it is in the future and further from the one before than time has
+// passed. The epoch is the configured one; zero: it is the network's, and timestamps are real.
 func (c *credibility) check(head *TipSet, epoch time.Duration, now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	why := c.against(head, epoch, now)
-	if why == nil {
-		if c.doubt = (time.Time{}); head.Height != c.last || c.lastAt.IsZero() {
-			c.last, c.lastAt = head.Height, now
+	if err := c.contradicts(head); err != nil {
+		return err
+	}
+	if err := c.leaps(head, epoch, now); err != nil {
+		if c.doubt.IsZero() {
+			c.doubt = now
 		}
-		return nil
+		if now.Sub(c.doubt) < insistEpochs*c.epoch(epoch) {
+			return err
+		}
 	}
-	if c.doubt.IsZero() {
-		c.doubt = now
+	if c.doubt = (time.Time{}); head.Height != c.last || c.lastAt.IsZero() {
+		c.last, c.lastAt = head.Height, now
 	}
-	if now.Sub(c.doubt) >= insistEpochs*c.epoch(epoch) {
-		c.last, c.lastAt, c.doubt = head.Height, now, time.Time{}
-		return nil
-	}
-	return why
+	return nil
 }
 
 // epoch is how long one takes by the wall clock.
@@ -69,14 +70,27 @@ func (c *credibility) epoch(configured time.Duration) time.Duration {
 	return 30 * time.Second
 }
 
-func (c *credibility) against(head *TipSet, configured time.Duration, now time.Time) error {
-	at := head.time()
-	if p := c.params; p != nil && p.GenesisTimestamp > 0 && p.BlockDelaySecs > 0 && !at.IsZero() {
-		byTime := abi.ChainEpoch((at.Unix() - int64(p.GenesisTimestamp)) / int64(p.BlockDelaySecs))
-		if off := head.Height - byTime; off > offEpochs || off < -offEpochs {
-			return fmt.Errorf("its head is epoch %d, and by that head's timestamp it is epoch %d", head.Height, byTime)
-		}
+// contradicts says whether a head is of another epoch than its timestamp.
+func (c *credibility) contradicts(head *TipSet) error {
+	p, at := c.params, head.time()
+	if p == nil || p.GenesisTimestamp == 0 || p.BlockDelaySecs == 0 || at.IsZero() {
+		return nil
 	}
+	byTime := abi.ChainEpoch((at.Unix() - int64(p.GenesisTimestamp)) / int64(p.BlockDelaySecs))
+	off := head.Height - byTime
+	if off <= offEpochs && off >= -offEpochs {
+		c.agreed = true
+		return nil
+	}
+	if !c.agreed {
+		return nil
+	}
+	return fmt.Errorf("its head is epoch %d, and by that head's timestamp it is epoch %d", head.Height, byTime)
+}
+
+// leaps says whether a head is in the future, and further from the one before than time has passed.
+func (c *credibility) leaps(head *TipSet, configured time.Duration, now time.Time) error {
+	at := head.time()
 	future := configured > 0 || at.IsZero() || at.Sub(now) > aheadOfClock
 	if c.lastAt.IsZero() || !future {
 		return nil

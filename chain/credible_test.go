@@ -3,6 +3,7 @@ package chain
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,18 +31,19 @@ func TestHeadsThatCannotBe(t *testing.T) {
 		head   *TipSet
 		cannot string
 	}{
-		"the next one":                           {mainnet, 0, before, 30 * time.Second, clock(before + 1), headOf(before+1, before+1), ""},
-		"one that goes backwards":                {mainnet, 0, before, 30 * time.Second, clock(before + 1), headOf(before-900, before-900), ""},
-		"the node was away, and has caught up":   {mainnet, 0, before, 30 * time.Second, clock(before + 9000), headOf(before+9000, before+9000), ""},
-		"the same, by a clock that is slow":      {mainnet, 0, before, 30 * time.Second, clock(before + 9000).Add(-4 * time.Minute), headOf(before+9000, before+9000), ""},
-		"another epoch than its timestamp's":     {mainnet, 0, before, 30 * time.Second, clock(before + 1), headOf(before+5001, before+1), "by that head's timestamp it is epoch 5000001"},
-		"an epoch below its timestamp's":         {mainnet, 0, before, 30 * time.Second, clock(before + 1), headOf(before-5001, before+1), "by that head's timestamp"},
-		"far in the future":                      {mainnet, 0, before, 30 * time.Second, clock(before + 1), headOf(before+5001, before+5001), "was epoch 5000000 when 5000 epochs less had passed"},
-		"the very first head, in the future":     {mainnet, 0, 0, 0, clock(before), headOf(before+5001, before+5001), ""},
-		"nothing is known of the network":        {nil, 0, before, 30 * time.Second, clock(before + 1), headOf(before+5001, before+1), ""},
-		"a test chain that mines fast":           {mainnet, time.Second, before, 90 * time.Second, clock(before), headOf(before+90, before+90), ""},
-		"a test chain that stalled, and goes on": {mainnet, time.Second, before, time.Hour, clock(before), headOf(before+3600, before+3600), ""},
-		"a test chain's wild head":               {mainnet, time.Second, before, time.Second, clock(before), headOf(before+5000, before+5000), "4999 epochs less"},
+		"the next one":                                           {mainnet, 0, before, 30 * time.Second, clock(before + 1), headOf(before+1, before+1), ""},
+		"one that goes backwards":                                {mainnet, 0, before, 30 * time.Second, clock(before + 1), headOf(before-900, before-900), ""},
+		"the node was away, and has caught up":                   {mainnet, 0, before, 30 * time.Second, clock(before + 9000), headOf(before+9000, before+9000), ""},
+		"the same, by a clock that is slow":                      {mainnet, 0, before, 30 * time.Second, clock(before + 9000).Add(-4 * time.Minute), headOf(before+9000, before+9000), ""},
+		"another epoch than its timestamp's":                     {mainnet, 0, before, 30 * time.Second, clock(before + 1), headOf(before+5001, before+1), "by that head's timestamp it is epoch 5000001"},
+		"an epoch below its timestamp's":                         {mainnet, 0, before, 30 * time.Second, clock(before + 1), headOf(before-5001, before+1), "by that head's timestamp"},
+		"far in the future":                                      {mainnet, 0, before, 30 * time.Second, clock(before + 1), headOf(before+5001, before+5001), "was epoch 5000000 when 5000 epochs less had passed"},
+		"the very first head, in the future":                     {mainnet, 0, 0, 0, clock(before), headOf(before+5001, before+5001), ""},
+		"the first contradicts: of another genesis than it says": {mainnet, 0, 0, 0, clock(before), headOf(before+5001, before), ""},
+		"nothing is known of the network":                        {nil, 0, before, 30 * time.Second, clock(before + 1), headOf(before+5001, before+1), ""},
+		"a test chain that mines fast":                           {mainnet, time.Second, before, 90 * time.Second, clock(before), headOf(before+90, before+90), ""},
+		"a test chain that stalled, and goes on":                 {mainnet, time.Second, before, time.Hour, clock(before), headOf(before+3600, before+3600), ""},
+		"a test chain's wild head":                               {mainnet, time.Second, before, time.Second, clock(before), headOf(before+5000, before+5000), "4999 epochs less"},
 	} {
 		t.Run(situation, func(t *testing.T) {
 			var believes credibility
@@ -59,7 +61,8 @@ func TestHeadsThatCannotBe(t *testing.T) {
 			require.ErrorContains(t, err, c.cannot)
 			require.NoError(t, believes.check(headOf(c.last+1, c.last+1), c.epoch, c.now), "it tells the truth again")
 			require.Error(t, believes.check(c.head, c.epoch, c.now))
-			require.NoError(t, believes.check(c.head, c.epoch, c.now.Add(insistEpochs*believes.epoch(c.epoch))), "it insists: what is known here is wrong")
+			err = believes.check(c.head, c.epoch, c.now.Add(insistEpochs*believes.epoch(c.epoch)))
+			require.Equal(t, strings.Contains(c.cannot, "timestamp"), err != nil, "it insists on a leap: what is known here is wrong")
 		})
 	}
 }
