@@ -269,6 +269,8 @@ func TestMessagesOnSeveralNodes(t *testing.T) {
 	nonce, err := f.MpoolGetNonce(f.ctx, from, 0)
 	require.NoError(t, err)
 	require.EqualValues(t, 7, nonce)
+	f.goesOn(t) // a node that begins to lie breaks its subscriptions off, and one whose head is not followed yet again is not asked
+	allGood(t, f.Nodes)
 
 	f.bad[1].Down()
 	want, err := signed.Cid()
