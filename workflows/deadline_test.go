@@ -412,6 +412,19 @@ func TestMessageStillBeingBuiltAtCloseIsMissedWithThatReason(t *testing.T) {
 	require.ErrorContains(t, err, "its message was still being built then")
 }
 
+func TestWhatCameOfTheMessageBeforeIsToldWithOneStillBeingBuiltAtClose(t *testing.T) {
+	s := newStory(t)
+	first := workflows.BuiltPost{Method: 5, To: "f01000", Params: []byte{1}}
+	s.env.OnActivity(workflows.ActivityBuildPost, mock.Anything, mock.Anything).Return(first, nil).Once()
+	s.env.OnActivity(workflows.ActivityBuildPost, mock.Anything, mock.Anything).After(time.Hour).Return(workflows.BuiltPost{}, nil)
+	s.send = func(r post.MessageRequest) post.MessageSettled {
+		return post.MessageSettled{ID: r.ID, Outcome: post.OutcomeRefused, Reason: "pushing it: not enough funds"}
+	}
+	_, err := s.run()
+	require.ErrorContains(t, err, "its message was still being built then")
+	require.ErrorContains(t, err, "not enough funds")
+}
+
 func TestChallengeThatCannotBeReadIsMissedWithTheNodesWord(t *testing.T) {
 	s := newStory(t)
 	s.noChallenge = errors.New("beacon entry not found")

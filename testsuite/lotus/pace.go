@@ -15,8 +15,8 @@ import (
 
 const (
 	// paceOf is how many epochs a proof of a partition takes that has the machine for itself. A deadline is open for 60 of them, and its challenge is
-	// known 20 before; a chain with two nodes and two cards slow a proof down to three times that. At 14 epochs deadlines of three
-	// partitions were missed; at 7, with cards killed in the middle, none.
+	// known 20 before; a chain with two nodes and two cards slow a proof down to three times that. With epochs half as
+	// long, deadlines of three partitions were missed; with these, and cards killed in the middle, none.
 	paceOf = 7
 	// paceLeast and paceMost bound it: a chain of two nodes does not mine faster, and a run is to end.
 	paceLeast = 150 * time.Millisecond
